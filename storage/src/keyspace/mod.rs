@@ -1,1 +1,400 @@
-//! (in the making)
+//! The keyspace: databases of 16384 hash-slot tables, each slot under its own lock.
+//!
+//! It knows keys, values, expiry stamps and snapshot epochs. It does not know commands, files or the log; of the
+//! log it keeps one opaque [`Lsn`] per slot, the position of the slot's last write.
+//!
+//! * [`record`]: a key with its value, in one allocation.
+//! * [`table`]: the hash table of one slot.
+//! * [`hash`]: from a key to its slot and hash.
+//! * [`slot`]: a locked slot, through which every command works.
+//! * [`cut`]: the keyspace as of one instant, for a snapshot's walk.
+//!
+//! **Locks**, in this order: the gate (shared for a batch of commands; exclusive for what concerns the whole
+//! keyspace: SWAPDB, FLUSHDB, a snapshot's cut, scripts without declared keys), then slots in ascending order of
+//! (database, slot), then, inside this module, a cut's side queue. Neither gate nor slots are held across an
+//! await, and a thread that holds the gate does not enter it again.
+//!
+//! Databases are made when they are first locked; one that was never used costs a few words.
+
+pub mod cut;
+pub mod hash;
+mod prefetch;
+pub mod record;
+pub mod slot;
+pub mod table;
+
+use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock, PoisonError};
+
+use crossbeam_utils::CachePadded;
+use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
+
+pub use cut::{SnapshotCut, WalkProgress};
+pub use hash::KeyRef;
+pub use record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
+pub use slot::{Displaced, ExpireStep, RecordMut, SlotGuard};
+pub use table::Table;
+
+use crate::types::{DbIndex, Lsn};
+use cut::SideQueues;
+use slot::Slot;
+
+pub use object::Object;
+
+/// The number of hash slots in a database.
+pub const SLOTS: usize = 16384;
+
+/// A database's key counts are spread over this many cache lines.
+const COUNTER_SHARDS: usize = 16;
+
+/// All databases, behind the gate.
+pub struct Keyspace {
+    gate: ShardedLock<Gate>,
+}
+
+/// What the gate protects. Both [`SharedGate`] and [`ExclusiveGate`] deref to it, so that one piece of code works
+/// under either.
+pub struct Gate {
+    databases: Box<[Database]>,
+    /// Counts the cuts; every record written is stamped with it. Changes only under the exclusive gate.
+    epoch: u32,
+    /// Where writers put what the running snapshot still needs.
+    side: Option<Arc<SideQueues>>,
+}
+
+/// A logical database: the number a client selects. Its data can be exchanged under it.
+#[derive(Default)]
+struct Database {
+    data: OnceLock<Arc<Data>>,
+    /// The last change of the whole database (FLUSHDB, SWAPDB): no slot's last write is older.
+    changed_at: AtomicU64,
+    /// One bit per slot: clients are blocked on its keys. They wait on the number, not on the data.
+    waiters: OnceLock<Box<[AtomicU64]>>,
+}
+
+/// The keys of one database, wherever it is at the moment.
+struct Data {
+    slots: Box<[Slot]>,
+    counters: [CachePadded<Counters>; COUNTER_SHARDS],
+    /// The number the database had at the running snapshot's cut.
+    number_at_cut: AtomicU32,
+}
+
+/// Changed under slot locks, summed without any; a shard alone may be negative for a moment.
+#[derive(Default)]
+struct Counters {
+    keys: AtomicI64,
+    volatile: AtomicI64,
+}
+
+impl Keyspace {
+    /// An empty keyspace of so many databases (at least one).
+    pub fn new(databases: u16) -> Keyspace {
+        let databases = std::iter::repeat_with(Database::default)
+            .take(usize::from(databases.max(1)))
+            .collect();
+        Keyspace {
+            gate: ShardedLock::new(Gate {
+                databases,
+                epoch: 1,
+                side: None,
+            }),
+        }
+    }
+
+    /// Works out a key's slot and hash.
+    pub fn key<'a>(&self, bytes: &'a [u8]) -> KeyRef<'a> {
+        KeyRef::new(bytes)
+    }
+
+    /// Enters the gate shared: for a batch of commands that lock the slots they use.
+    ///
+    /// Costs one core-local atomic. Blocks while somebody holds or awaits the gate exclusively, so a thread that is
+    /// inside must not enter again.
+    pub fn enter(&self) -> SharedGate<'_> {
+        SharedGate {
+            gate: self.gate.read().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// Enters the gate exclusively: waits until every batch has left.
+    pub fn enter_exclusive(&self) -> ExclusiveGate<'_> {
+        ExclusiveGate {
+            gate: self.gate.write().unwrap_or_else(PoisonError::into_inner),
+        }
+    }
+
+    /// First stage of a prefetch window: the slot's header. Takes no lock.
+    pub fn prefetch_slot(&self, gate: &Gate, db: DbIndex, key: &KeyRef<'_>) {
+        if let Some(slot) = gate.peek_slot(db, key.slot) {
+            prefetch::prefetch(std::ptr::from_ref(slot).cast());
+        }
+    }
+
+    /// Second stage: the bucket. Skipped if the slot is locked.
+    pub fn prefetch_bucket(&self, gate: &Gate, db: DbIndex, key: &KeyRef<'_>) {
+        if let Some(inner) = gate.peek_slot(db, key.slot).and_then(Slot::try_lock) {
+            inner.table.prefetch_bucket(key.hash);
+        }
+    }
+
+    /// Third stage: the record. Skipped if the slot is locked.
+    pub fn prefetch_record(&self, gate: &Gate, db: DbIndex, key: &KeyRef<'_>) {
+        if let Some(inner) = gate.peek_slot(db, key.slot).and_then(Slot::try_lock) {
+            inner.table.prefetch_record(key.hash);
+        }
+    }
+}
+
+/// The gate, entered shared.
+pub struct SharedGate<'k> {
+    gate: ShardedLockReadGuard<'k, Gate>,
+}
+
+impl Deref for SharedGate<'_> {
+    type Target = Gate;
+    fn deref(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+/// The gate, entered exclusively: nobody else is inside, and no slot is locked but by a snapshot's walk.
+pub struct ExclusiveGate<'k> {
+    gate: ShardedLockWriteGuard<'k, Gate>,
+}
+
+impl Deref for ExclusiveGate<'_> {
+    type Target = Gate;
+    fn deref(&self) -> &Gate {
+        &self.gate
+    }
+}
+
+impl Gate {
+    /// The number of databases.
+    pub fn databases(&self) -> u16 {
+        self.databases.len() as u16
+    }
+
+    /// Locks a slot. Callers lock in ascending order of (database, slot), or one at a time.
+    ///
+    /// # Panics
+    /// If there is no such database or slot.
+    pub fn lock(&self, db: DbIndex, slot: u16) -> SlotGuard<'_> {
+        let database = &self.databases[usize::from(db)];
+        let data = database.data();
+        SlotGuard::new(
+            self,
+            database,
+            data,
+            slot,
+            data.slots[usize::from(slot)].lock(),
+        )
+    }
+
+    /// Locks a slot unless it is locked already.
+    ///
+    /// # Panics
+    /// If there is no such database or slot.
+    pub fn try_lock(&self, db: DbIndex, slot: u16) -> Option<SlotGuard<'_>> {
+        let database = &self.databases[usize::from(db)];
+        let data = database.data();
+        let inner = data.slots[usize::from(slot)].try_lock()?;
+        Some(SlotGuard::new(self, database, data, slot, inner))
+    }
+
+    /// The number of keys in a database; exact while nobody writes.
+    pub fn len(&self, db: DbIndex) -> usize {
+        self.sum(db, |counters| &counters.keys)
+    }
+
+    /// True if a database has no keys.
+    pub fn is_empty(&self, db: DbIndex) -> bool {
+        self.len(db) == 0
+    }
+
+    /// The number of keys with an expiry in a database.
+    pub fn volatile_len(&self, db: DbIndex) -> usize {
+        self.sum(db, |counters| &counters.volatile)
+    }
+
+    /// The snapshot epoch that writes are stamped with.
+    pub fn snapshot_epoch(&self) -> u32 {
+        self.epoch
+    }
+
+    fn sum(&self, db: DbIndex, of: impl Fn(&Counters) -> &AtomicI64) -> usize {
+        let Some(data) = self
+            .databases
+            .get(usize::from(db))
+            .and_then(|database| database.data.get())
+        else {
+            return 0;
+        };
+        let sum: i64 = data
+            .counters
+            .iter()
+            .map(|shard| of(shard).load(Ordering::Relaxed))
+            .sum();
+        usize::try_from(sum).unwrap_or(0)
+    }
+
+    /// A slot, if its database was ever used.
+    fn peek_slot(&self, db: DbIndex, slot: u16) -> Option<&Slot> {
+        self.databases
+            .get(usize::from(db))?
+            .data
+            .get()?
+            .slots
+            .get(usize::from(slot))
+    }
+}
+
+impl ExclusiveGate<'_> {
+    /// Exchanges the data of two databases (SWAPDB). Blocked clients stay with their number.
+    ///
+    /// # Panics
+    /// If there is no such database.
+    pub fn swap_db(&mut self, a: DbIndex, b: DbIndex) {
+        let databases = &mut self.gate.databases;
+        let data_of_a = std::mem::take(&mut databases[usize::from(a)].data);
+        let data_of_b = std::mem::replace(&mut databases[usize::from(b)].data, data_of_a);
+        databases[usize::from(a)].data = data_of_b;
+    }
+
+    /// Empties a database (FLUSHDB) and returns what was in it, to be dropped where that may take its time.
+    ///
+    /// # Panics
+    /// If there is no such database.
+    pub fn take_db(&mut self, db: DbIndex) -> DetachedDb {
+        DetachedDb {
+            data: std::mem::take(&mut self.gate.databases[usize::from(db)].data).into_inner(),
+        }
+    }
+
+    /// Notes the log position of a change to a whole database (after [`swap_db`](Self::swap_db) or
+    /// [`take_db`](Self::take_db)), so that every slot's [`SlotGuard::last_lsn`] covers it.
+    ///
+    /// # Panics
+    /// If there is no such database.
+    pub fn set_db_lsn(&self, db: DbIndex, lsn: Lsn) {
+        self.gate.databases[usize::from(db)]
+            .changed_at
+            .fetch_max(lsn.0, Ordering::Relaxed);
+    }
+
+    /// Cuts the keyspace: everything written so far is in the snapshot, nothing written later is. `None` if a
+    /// snapshot is running.
+    pub fn begin_snapshot(&mut self) -> Option<SnapshotCut> {
+        let gate = &mut *self.gate;
+        if gate.side.as_ref().is_some_and(|side| side.is_open()) {
+            return None;
+        }
+        gate.epoch += 1;
+        let side = Arc::new(SideQueues::new());
+        gate.side = Some(Arc::clone(&side));
+        let databases =
+            gate.databases
+                .iter()
+                .zip(0..)
+                .filter_map(|(database, number): (&Database, u16)| {
+                    let data = Arc::clone(database.data.get()?);
+                    data.number_at_cut
+                        .store(u32::from(number), Ordering::Relaxed);
+                    Some((number, data))
+                });
+        Some(SnapshotCut::new(gate.epoch, databases.collect(), side))
+    }
+}
+
+/// The data of a database that is no longer reachable. Dropping it frees the data, unless a snapshot still needs it.
+pub struct DetachedDb {
+    data: Option<Arc<Data>>,
+}
+
+impl DetachedDb {
+    /// The number of keys in it.
+    pub fn len(&self) -> usize {
+        self.data.as_ref().map_or(0, |data| data.len())
+    }
+
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl Database {
+    fn data(&self) -> &Data {
+        self.data.get_or_init(Data::new)
+    }
+
+    fn changed_at(&self) -> Lsn {
+        Lsn(self.changed_at.load(Ordering::Relaxed))
+    }
+
+    fn has_waiters(&self, slot: u16) -> bool {
+        let bit = 1 << (slot % 64);
+        self.waiters
+            .get()
+            .is_some_and(|words| words[usize::from(slot / 64)].load(Ordering::Relaxed) & bit != 0)
+    }
+
+    fn set_waiters(&self, slot: u16, waiting: bool) {
+        if !waiting && self.waiters.get().is_none() {
+            return;
+        }
+        let words = self
+            .waiters
+            .get_or_init(|| (0..SLOTS / 64).map(|_| AtomicU64::new(0)).collect());
+        let (word, bit) = (&words[usize::from(slot / 64)], 1 << (slot % 64));
+        if waiting {
+            word.fetch_or(bit, Ordering::Relaxed);
+        } else {
+            word.fetch_and(!bit, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Data {
+    fn new() -> Arc<Data> {
+        Arc::new(Data {
+            slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect(),
+            counters: Default::default(),
+            number_at_cut: AtomicU32::new(0),
+        })
+    }
+
+    fn counters(&self, slot: u16) -> &Counters {
+        &self.counters[usize::from(slot) % COUNTER_SHARDS]
+    }
+
+    fn len(&self) -> usize {
+        let sum: i64 = self
+            .counters
+            .iter()
+            .map(|shard| shard.keys.load(Ordering::Relaxed))
+            .sum();
+        usize::try_from(sum).unwrap_or(0)
+    }
+}
+
+mod object {
+    //! Stands in for `value::Object` until that has landed.
+
+    /// A collection.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub enum Object {
+        /// Elements in order.
+        List(std::sync::Arc<Vec<Vec<u8>>>),
+    }
+
+    impl Object {
+        /// The bytes it occupies outside itself.
+        pub fn memory_bytes(&self) -> usize {
+            let Object::List(items) = self;
+            items.iter().map(|item| item.len() + 24).sum()
+        }
+    }
+}

@@ -1,0 +1,553 @@
+//! One key with its value, in one allocation behind an eight-byte pointer.
+//!
+//! A table holds records by the million and touches a record on every command, so its layout is dense and
+//! everything a small key needs lies in the same one or two cache lines:
+//!
+//! | offset | size | field |
+//! |---|---|---|
+//! | 0 | 4 | snapshot epoch: the cut this record was last written after |
+//! | 4 | 4 | access clock or counter (low 24 bits), flags (high 8 bits) |
+//! | 8 | 1 or 8 | key length (8 with `WIDE`) |
+//! | | 2 | value length, 0 if out of line |
+//! | | 8 | pointer to the value, only with `OUT_OF_LINE` |
+//! | | 8 | expiry in Unix milliseconds, only with `EXPIRES` |
+//! | | | the key, then an inline value |
+//!
+//! Flags: bits 0-1 the string's kind, or 3 for a collection; bit 2 `OUT_OF_LINE`; bit 3 `EXPIRES`; bit 4 `WIDE`.
+//! Fields after offset 8 are unaligned. A key of 16 bytes with a value of 100 takes 127 bytes.
+//!
+//! Strings up to [`INLINE_VALUE_MAX`] bytes are inline. Longer ones are a `triomphe::Arc<Vec<u8>>`, which a
+//! snapshot shares and a writer copies on its first write; collections are a boxed [`Object`], whose clone
+//! shares its structure.
+//!
+//! The pointer carries 16 bits of the key's hash in its top bits, for the table's use only (see
+//! [`super::table`]); every access masks them off. Addresses in user space have 48 bits on the platforms we
+//! support; allocation checks it.
+//!
+//! Callers hold the slot's lock, or own the record. The epoch and the access word are atomics so that a reader
+//! of a shared reference may bring them up to date.
+#![allow(unsafe_code)] // One hand-made allocation per key: this is where memory per key is decided.
+
+use std::alloc::{self, Layout};
+use std::mem::{self, ManuallyDrop};
+use std::num::NonZero;
+use std::ptr::{self, NonNull};
+use std::slice;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use triomphe::Arc;
+
+use super::Object;
+use crate::types::UnixMillis;
+
+/// Strings up to this length share the record's allocation.
+pub const INLINE_VALUE_MAX: usize = 1024;
+
+/// The part of the access word that belongs to the caller.
+pub const ACCESS_MAX: u32 = (1 << 24) - 1;
+
+/// How Redis would encode a string (`OBJECT ENCODING`). The text is stored as bytes in any case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StringKind {
+    /// The decimal text of a 64-bit integer.
+    Int = 0,
+    /// A short string that has not been modified in place.
+    Embstr = 1,
+    /// Any other string.
+    Raw = 2,
+}
+
+/// A record's value.
+#[derive(Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string and its kind.
+    Str(&'a [u8], StringKind),
+    /// A collection.
+    Object(&'a Object),
+}
+
+const KIND_MASK: u8 = 0b11;
+const KIND_OBJECT: u8 = 3;
+const OUT_OF_LINE: u8 = 1 << 2;
+const EXPIRES: u8 = 1 << 3;
+const WIDE: u8 = 1 << 4;
+
+const FIXED_LEN: usize = 8;
+const FLAGS_SHIFT: u32 = 24;
+const TAG_SHIFT: u32 = 48;
+const ADDRESS_MASK: usize = (1 << TAG_SHIFT) - 1;
+
+/// The first bytes of an allocation.
+#[repr(C)]
+struct Fixed {
+    epoch: AtomicU32,
+    access_and_flags: AtomicU32,
+}
+
+/// An owned key with its value, expiry, access data and snapshot epoch. Eight bytes, also as an `Option`.
+pub struct Record {
+    /// The allocation's address, with the table's tag in the top 16 bits.
+    tagged: NonNull<u8>,
+}
+
+// SAFETY: a record owns its allocation like a `Box`; what it holds (bytes, `Arc<Vec<u8>>`, `Object`) is required
+// to be `Send` and `Sync` by `assert_shareable` below, and its two mutable-through-`&` fields are atomics.
+unsafe impl Send for Record {}
+// SAFETY: as above.
+unsafe impl Sync for Record {}
+
+const _: () = {
+    const fn assert_shareable<T: Send + Sync>() {}
+    assert_shareable::<Object>();
+    assert_shareable::<Arc<Vec<u8>>>();
+    assert!(size_of::<Option<Record>>() == 8);
+    assert!(size_of::<Fixed>() == FIXED_LEN);
+};
+
+/// What a record's value is made from.
+enum Payload<'a> {
+    Inline(&'a [u8], StringKind),
+    Shared(Arc<Vec<u8>>, StringKind),
+    Object(Box<Object>),
+    /// An out-of-line pointer with its kind, from a record that gives it up.
+    Moved(*mut u8, u8),
+}
+
+/// Where the fields of an allocation are, computed from flags and key length.
+#[derive(Clone, Copy)]
+struct Shape {
+    flags: u8,
+    key_len: usize,
+    value_len: usize,
+}
+
+impl Shape {
+    fn value_len_at(self) -> usize {
+        FIXED_LEN + if self.flags & WIDE != 0 { 8 } else { 1 }
+    }
+
+    fn pointer_at(self) -> usize {
+        self.value_len_at() + 2
+    }
+
+    fn expiry_at(self) -> usize {
+        self.pointer_at() + if self.flags & OUT_OF_LINE != 0 { 8 } else { 0 }
+    }
+
+    fn key_at(self) -> usize {
+        self.expiry_at() + if self.flags & EXPIRES != 0 { 8 } else { 0 }
+    }
+
+    fn value_at(self) -> usize {
+        self.key_at() + self.key_len
+    }
+
+    fn layout(self) -> Layout {
+        let size = self.value_at() + self.value_len;
+        Layout::from_size_align(size, align_of::<Fixed>())
+            .expect("the key is in memory, so its size is in range")
+    }
+}
+
+impl Record {
+    /// A string value.
+    pub fn string(
+        key: &[u8],
+        value: &[u8],
+        kind: StringKind,
+        expire: Option<UnixMillis>,
+    ) -> Record {
+        if value.len() <= INLINE_VALUE_MAX {
+            Record::build(key, Payload::Inline(value, kind), expire)
+        } else {
+            Record::build(key, Payload::Shared(Arc::new(value.to_vec()), kind), expire)
+        }
+    }
+
+    /// A string value that is already owned: a long one is moved, not copied.
+    pub fn string_owned(
+        key: &[u8],
+        value: Vec<u8>,
+        kind: StringKind,
+        expire: Option<UnixMillis>,
+    ) -> Record {
+        if value.len() <= INLINE_VALUE_MAX {
+            Record::build(key, Payload::Inline(&value, kind), expire)
+        } else {
+            Record::build(key, Payload::Shared(Arc::new(value), kind), expire)
+        }
+    }
+
+    /// A collection.
+    pub fn object(key: &[u8], object: Object, expire: Option<UnixMillis>) -> Record {
+        Record::build(key, Payload::Object(Box::new(object)), expire)
+    }
+
+    /// The key.
+    pub fn key(&self) -> &[u8] {
+        let shape = self.shape();
+        // SAFETY: `build` wrote `key_len` bytes at `key_at`, inside the allocation.
+        unsafe { slice::from_raw_parts(self.at(shape.key_at()), shape.key_len) }
+    }
+
+    /// When the key expires, if it does.
+    pub fn expire_at(&self) -> Option<UnixMillis> {
+        let shape = self.shape();
+        if shape.flags & EXPIRES == 0 {
+            return None;
+        }
+        // SAFETY: with `EXPIRES` there are eight bytes at `expiry_at`, written by `build`.
+        Some(UnixMillis(unsafe {
+            self.at(shape.expiry_at()).cast::<i64>().read_unaligned()
+        }))
+    }
+
+    /// The value.
+    pub fn value(&self) -> ValueRef<'_> {
+        let shape = self.shape();
+        if shape.flags & KIND_MASK == KIND_OBJECT {
+            // SAFETY: a collection's pointer came from `Box::into_raw` and is freed only with the record.
+            return ValueRef::Object(unsafe { &*self.pointer(shape).cast::<Object>() });
+        }
+        let kind = string_kind(shape.flags);
+        if shape.flags & OUT_OF_LINE != 0 {
+            // SAFETY: a long string's pointer came from `Arc::into_raw`; the record holds a reference.
+            return ValueRef::Str(unsafe { &*self.pointer(shape).cast::<Vec<u8>>() }, kind);
+        }
+        // SAFETY: `build` wrote `value_len` bytes at `value_at`, inside the allocation.
+        ValueRef::Str(
+            unsafe { slice::from_raw_parts(self.at(shape.value_at()), shape.value_len) },
+            kind,
+        )
+    }
+
+    /// The collection, to be changed in place; `None` for a string.
+    pub fn object_mut(&mut self) -> Option<&mut Object> {
+        let shape = self.shape();
+        if shape.flags & KIND_MASK != KIND_OBJECT {
+            return None;
+        }
+        // SAFETY: the pointer came from `Box::into_raw`, and `&mut self` makes this the only access.
+        Some(unsafe { &mut *self.pointer(shape).cast::<Object>() })
+    }
+
+    /// A long string, to be changed in place (first copied if a snapshot shares it); its kind becomes `Raw`.
+    /// `None` for a collection and for a string that is inline.
+    pub fn string_mut(&mut self) -> Option<&mut Vec<u8>> {
+        let shape = self.shape();
+        if shape.flags & KIND_MASK == KIND_OBJECT || shape.flags & OUT_OF_LINE == 0 {
+            return None;
+        }
+        // SAFETY: the pointer came from `Arc::into_raw`. The record's reference is moved out here and a new one
+        // written back below; should the copy panic, `ManuallyDrop` leaves the old reference in place.
+        let mut shared = ManuallyDrop::new(unsafe {
+            Arc::from_raw(self.pointer(shape).cast::<Vec<u8>>().cast_const())
+        });
+        Arc::make_mut(&mut shared);
+        let unshared = Arc::into_raw(ManuallyDrop::into_inner(shared)).cast_mut();
+        // SAFETY: an out-of-line record has eight bytes for a pointer at `pointer_at`.
+        unsafe {
+            self.at(shape.pointer_at())
+                .cast::<*mut u8>()
+                .write_unaligned(unshared.cast())
+        };
+        self.set_flags((shape.flags & !KIND_MASK) | StringKind::Raw as u8);
+        // SAFETY: `make_mut` made the record's reference the only one, and `&mut self` guards it.
+        Some(unsafe { &mut *unshared })
+    }
+
+    /// The snapshot epoch in which the record was last written.
+    pub fn epoch(&self) -> u32 {
+        self.fixed().epoch.load(Ordering::Relaxed)
+    }
+
+    /// Stamps the record with a snapshot epoch.
+    pub fn set_epoch(&self, epoch: u32) {
+        self.fixed().epoch.store(epoch, Ordering::Relaxed);
+    }
+
+    /// The 24 bits that eviction uses: Redis's LRU clock, or its LFU counter and time.
+    pub fn access(&self) -> u32 {
+        self.fixed().access_and_flags.load(Ordering::Relaxed) & ACCESS_MAX
+    }
+
+    /// Sets the access bits; bits above [`ACCESS_MAX`] are dropped.
+    pub fn set_access(&self, access: u32) {
+        let flags = u32::from(self.flags()) << FLAGS_SHIFT;
+        self.fixed()
+            .access_and_flags
+            .store(flags | (access & ACCESS_MAX), Ordering::Relaxed);
+    }
+
+    /// The same value under another key. Collections and long strings move, nothing deep is copied. Expiry,
+    /// access data and epoch go along.
+    pub fn with_key(mut self, key: &[u8]) -> Record {
+        let expire = self.expire_at();
+        self.rebuild(Some(key), expire);
+        self
+    }
+
+    /// Sets or removes the expiry. Reallocates only when one appears or disappears.
+    pub fn set_expire(&mut self, expire: Option<UnixMillis>) {
+        let shape = self.shape();
+        match (shape.flags & EXPIRES != 0, expire) {
+            (false, None) => {}
+            (true, Some(at)) => {
+                // SAFETY: with `EXPIRES` there are eight bytes at `expiry_at`, and `self` is borrowed mutably.
+                unsafe {
+                    self.at(shape.expiry_at())
+                        .cast::<i64>()
+                        .write_unaligned(at.0)
+                };
+            }
+            _ => self.rebuild(None, expire),
+        }
+    }
+
+    /// A cheap copy: shares a collection's structure and a long string, copies an inline value.
+    pub fn share(&self) -> Record {
+        let shape = self.shape();
+        let payload = match self.value() {
+            ValueRef::Object(object) => Payload::Object(Box::new(object.clone())),
+            ValueRef::Str(_, kind) if shape.flags & OUT_OF_LINE != 0 => {
+                // SAFETY: the pointer came from `Arc::into_raw`; `ManuallyDrop` keeps the record's reference.
+                let shared = ManuallyDrop::new(unsafe {
+                    Arc::from_raw(self.pointer(shape).cast::<Vec<u8>>().cast_const())
+                });
+                Payload::Shared(Arc::clone(&shared), kind)
+            }
+            ValueRef::Str(bytes, kind) => Payload::Inline(bytes, kind),
+        };
+        let copy = Record::build(self.key(), payload, self.expire_at());
+        copy.set_access(self.access());
+        copy.set_epoch(self.epoch());
+        copy
+    }
+
+    /// True if the value is outside the record's own allocation (a collection or a long string).
+    pub fn is_out_of_line(&self) -> bool {
+        self.flags() & OUT_OF_LINE != 0
+    }
+
+    /// The bytes this record occupies, its value included.
+    pub fn memory_bytes(&self) -> usize {
+        let own = self.shape().layout().size();
+        match self.value() {
+            ValueRef::Object(object) => own + size_of::<Object>() + object.memory_bytes(),
+            ValueRef::Str(bytes, _) if self.is_out_of_line() => {
+                own + size_of::<Vec<u8>>() + 8 + bytes.len()
+            }
+            ValueRef::Str(..) => own,
+        }
+    }
+
+    /// The table's 16 bits beside the pointer.
+    pub(super) fn tag(&self) -> u16 {
+        (self.tagged.addr().get() >> TAG_SHIFT) as u16
+    }
+
+    /// Sets the table's 16 bits.
+    pub(super) fn set_tag(&mut self, tag: u16) {
+        self.tagged = self.tagged.map_addr(|address| {
+            let tagged = (address.get() & ADDRESS_MASK) | (usize::from(tag) << TAG_SHIFT);
+            NonZero::new(tagged).expect("an allocation's address is not zero")
+        });
+    }
+
+    /// Where the record is, for a prefetch.
+    pub(super) fn address(&self) -> *const u8 {
+        self.base().cast_const()
+    }
+
+    fn build(key: &[u8], payload: Payload<'_>, expire: Option<UnixMillis>) -> Record {
+        let (mut flags, inline) = match &payload {
+            Payload::Inline(bytes, kind) => (*kind as u8, *bytes),
+            Payload::Shared(_, kind) => (*kind as u8 | OUT_OF_LINE, &[][..]),
+            Payload::Object(_) => (KIND_OBJECT | OUT_OF_LINE, &[][..]),
+            Payload::Moved(_, kind) => (*kind | OUT_OF_LINE, &[][..]),
+        };
+        if expire.is_some() {
+            flags |= EXPIRES;
+        }
+        if key.len() > usize::from(u8::MAX) {
+            flags |= WIDE;
+        }
+        let shape = Shape {
+            flags,
+            key_len: key.len(),
+            value_len: inline.len(),
+        };
+        let value_len = u16::try_from(inline.len()).expect("inline values are short");
+        let layout = shape.layout();
+        // SAFETY: the layout's size is at least `FIXED_LEN`.
+        let Some(base) = NonNull::new(unsafe { alloc::alloc(layout) }) else {
+            alloc::handle_alloc_error(layout)
+        };
+        assert!(
+            base.addr().get() <= ADDRESS_MASK,
+            "the platform hands out addresses of more than 48 bits"
+        );
+        let at = |offset: usize| {
+            debug_assert!(offset <= layout.size());
+            // SAFETY: every offset comes from `shape`, whose layout the allocation has.
+            unsafe { base.as_ptr().add(offset) }
+        };
+        // SAFETY: all writes stay inside the new allocation (`shape` gave both its size and the offsets); only
+        // `Fixed`, at offset 0 of an allocation aligned for it, is written as an aligned value.
+        unsafe {
+            base.cast::<Fixed>().write(Fixed {
+                epoch: AtomicU32::new(0),
+                access_and_flags: AtomicU32::new(u32::from(flags) << FLAGS_SHIFT),
+            });
+            if flags & WIDE != 0 {
+                at(FIXED_LEN)
+                    .cast::<u64>()
+                    .write_unaligned(key.len() as u64);
+            } else {
+                at(FIXED_LEN).write(key.len() as u8);
+            }
+            at(shape.value_len_at())
+                .cast::<u16>()
+                .write_unaligned(value_len);
+            if let Some(expire) = expire {
+                at(shape.expiry_at())
+                    .cast::<i64>()
+                    .write_unaligned(expire.0);
+            }
+            ptr::copy_nonoverlapping(key.as_ptr(), at(shape.key_at()), key.len());
+            ptr::copy_nonoverlapping(inline.as_ptr(), at(shape.value_at()), inline.len());
+            let pointer = match payload {
+                Payload::Inline(..) => ptr::null_mut(),
+                Payload::Shared(shared, _) => Arc::into_raw(shared).cast_mut().cast::<u8>(),
+                Payload::Object(object) => Box::into_raw(object).cast::<u8>(),
+                Payload::Moved(pointer, _) => pointer,
+            };
+            if flags & OUT_OF_LINE != 0 {
+                at(shape.pointer_at())
+                    .cast::<*mut u8>()
+                    .write_unaligned(pointer);
+            }
+        }
+        Record { tagged: base }
+    }
+
+    /// Makes the record anew with another key or expiry, and moves the value over. The tag is kept.
+    fn rebuild(&mut self, key: Option<&[u8]>, expire: Option<UnixMillis>) {
+        let shape = self.shape();
+        let payload = match self.value() {
+            ValueRef::Str(bytes, kind) if shape.flags & OUT_OF_LINE == 0 => {
+                Payload::Inline(bytes, kind)
+            }
+            // `Moved` leaves the value's owner in place until the new record is there.
+            ValueRef::Str(_, kind) => Payload::Moved(self.pointer(shape), kind as u8),
+            ValueRef::Object(_) => Payload::Moved(self.pointer(shape), KIND_OBJECT),
+        };
+        let mut made = Record::build(key.unwrap_or(self.key()), payload, expire);
+        made.set_access(self.access());
+        made.set_epoch(self.epoch());
+        made.set_tag(self.tag());
+        let shell = ManuallyDrop::new(mem::replace(self, made));
+        // SAFETY: the allocation was made with this layout. Its value, if out of line, belongs to the new record;
+        // the shell is neither dropped nor used again.
+        unsafe { alloc::dealloc(shell.base(), shape.layout()) };
+    }
+
+    fn base(&self) -> *mut u8 {
+        self.tagged
+            .as_ptr()
+            .map_addr(|address| address & ADDRESS_MASK)
+    }
+
+    fn at(&self, offset: usize) -> *mut u8 {
+        // SAFETY: callers pass offsets from this record's own shape, which lie inside its allocation.
+        unsafe { self.base().add(offset) }
+    }
+
+    fn fixed(&self) -> &Fixed {
+        // SAFETY: every allocation begins with a `Fixed` and is aligned for it; it is only changed atomically.
+        unsafe { &*self.base().cast::<Fixed>() }
+    }
+
+    fn flags(&self) -> u8 {
+        (self.fixed().access_and_flags.load(Ordering::Relaxed) >> FLAGS_SHIFT) as u8
+    }
+
+    fn set_flags(&mut self, flags: u8) {
+        let access = self.access();
+        self.fixed()
+            .access_and_flags
+            .store(u32::from(flags) << FLAGS_SHIFT | access, Ordering::Relaxed);
+    }
+
+    fn shape(&self) -> Shape {
+        let flags = self.flags();
+        let mut shape = Shape {
+            flags,
+            key_len: 0,
+            value_len: 0,
+        };
+        // SAFETY: `build` wrote both lengths at these offsets, in the width that `WIDE` tells.
+        unsafe {
+            shape.key_len = if flags & WIDE != 0 {
+                self.at(FIXED_LEN).cast::<u64>().read_unaligned() as usize
+            } else {
+                usize::from(self.at(FIXED_LEN).read())
+            };
+            shape.value_len =
+                usize::from(self.at(shape.value_len_at()).cast::<u16>().read_unaligned());
+        }
+        shape
+    }
+
+    /// The out-of-line pointer; only for shapes that have one.
+    fn pointer(&self, shape: Shape) -> *mut u8 {
+        debug_assert!(shape.flags & OUT_OF_LINE != 0);
+        // SAFETY: an out-of-line record has eight bytes for a pointer at `pointer_at`, written by `build`.
+        unsafe {
+            self.at(shape.pointer_at())
+                .cast::<*mut u8>()
+                .read_unaligned()
+        }
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let shape = self.shape();
+        if shape.flags & OUT_OF_LINE != 0 {
+            let pointer = self.pointer(shape);
+            if shape.flags & KIND_MASK == KIND_OBJECT {
+                // SAFETY: the pointer came from `Box::into_raw` and belongs to this record alone.
+                drop(unsafe { Box::from_raw(pointer.cast::<Object>()) });
+            } else {
+                // SAFETY: the pointer came from `Arc::into_raw`; this gives back the record's one reference.
+                drop(unsafe { Arc::from_raw(pointer.cast::<Vec<u8>>().cast_const()) });
+            }
+        }
+        // SAFETY: the allocation was made in `build` with this very layout.
+        unsafe { alloc::dealloc(self.base(), shape.layout()) };
+    }
+}
+
+impl std::fmt::Debug for Record {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kind = match self.value() {
+            ValueRef::Str(..) => "string",
+            ValueRef::Object(_) => "object",
+        };
+        f.debug_struct("Record")
+            .field("key", &self.key().escape_ascii().to_string())
+            .field("kind", &kind)
+            .field("expire_at", &self.expire_at())
+            .field("epoch", &self.epoch())
+            .finish_non_exhaustive()
+    }
+}
+
+fn string_kind(flags: u8) -> StringKind {
+    match flags & KIND_MASK {
+        0 => StringKind::Int,
+        1 => StringKind::Embstr,
+        _ => StringKind::Raw,
+    }
+}
