@@ -1,0 +1,482 @@
+//! Lists: deques of byte strings in chunks.
+//!
+//! A list that fits into one chunk is one [`Packed`] sequence; a longer one is a counted [tree](super::tree) of
+//! shared chunks. [`Limits::list_max_listpack_size`] bounds a chunk; an element larger than that has a chunk of its
+//! own. A list that has become a tree stays one. Chunks fill up at the ends; in the middle, a chunk that gets too
+//! large is halved, and one that gets small is joined with its neighbour when the two fit.
+
+use std::ops::Range;
+
+use triomphe::Arc;
+
+use super::Limits;
+use super::packed::{self, Packed, entry_bytes};
+use super::tree::{self, Item, Tree};
+
+/// One end of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Where LPUSH adds.
+    Front,
+    /// Where RPUSH adds.
+    Back,
+}
+
+/// A deque of byte strings.
+#[derive(Clone)]
+pub struct List(Form);
+
+#[derive(Clone)]
+enum Form {
+    One(Packed),
+    Many(Tree<Chunk>),
+}
+
+/// Never empty within a tree.
+#[derive(Clone)]
+struct Chunk(Arc<Packed>);
+
+impl Item for Chunk {
+    type Key = ();
+    const UNIT: bool = false;
+    fn key(&self) {}
+    fn weight(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// Whether an entry of `len` bytes may join a chunk.
+fn fits(chunk: &Packed, len: usize, limits: &Limits) -> bool {
+    let (entries, bytes) = limits.list_chunk();
+    chunk.is_empty() || (chunk.len() < entries && chunk.bytes() + entry_bytes(len) <= bytes)
+}
+
+impl Default for List {
+    fn default() -> List {
+        List::new()
+    }
+}
+
+impl List {
+    /// An empty list.
+    pub fn new() -> List {
+        List(Form::One(Packed::new()))
+    }
+
+    /// The number of elements.
+    pub fn len(&self) -> usize {
+        match &self.0 {
+            Form::One(packed) => packed.len(),
+            Form::Many(tree) => tree.weight(),
+        }
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The chunks as a tree, for operations that need a second one.
+    fn many(&mut self) -> &mut Tree<Chunk> {
+        if let Form::One(packed) = &mut self.0 {
+            let packed = std::mem::take(packed);
+            let chunk = (!packed.is_empty()).then(|| Chunk(Arc::new(packed)));
+            self.0 = Form::Many(Tree::from_items(chunk.into_iter()));
+        }
+        match &mut self.0 {
+            Form::Many(tree) => tree,
+            Form::One(_) => unreachable!("made a tree above"),
+        }
+    }
+
+    /// Adds an element at the beginning.
+    pub fn push_front(&mut self, element: &[u8], limits: &Limits) {
+        self.insert(0, element, limits);
+    }
+
+    /// Adds an element at the end.
+    pub fn push_back(&mut self, element: &[u8], limits: &Limits) {
+        self.insert(self.len(), element, limits);
+    }
+
+    /// Adds an element at one end.
+    pub fn push(&mut self, end: End, element: &[u8], limits: &Limits) {
+        match end {
+            End::Front => self.push_front(element, limits),
+            End::Back => self.push_back(element, limits),
+        }
+    }
+
+    /// Removes the first element and returns it.
+    pub fn pop_front(&mut self) -> Option<Vec<u8>> {
+        self.pop(End::Front)
+    }
+
+    /// Removes the last element and returns it.
+    pub fn pop_back(&mut self) -> Option<Vec<u8>> {
+        self.pop(End::Back)
+    }
+
+    /// Removes the element at one end and returns it.
+    pub fn pop(&mut self, end: End) -> Option<Vec<u8>> {
+        let last = self.len().checked_sub(1)?;
+        let position = if end == End::Front { 0 } else { last };
+        let element = self.at(position)?.to_vec();
+        self.remove_at(position);
+        Some(element)
+    }
+
+    /// The position meant by `index`, which counts from the end if negative.
+    fn position(&self, index: i64) -> Option<usize> {
+        let len = self.len();
+        let position = match usize::try_from(index) {
+            Ok(position) => position,
+            Err(_) => len.checked_sub(usize::try_from(index.unsigned_abs()).ok()?)?,
+        };
+        (position < len).then_some(position)
+    }
+
+    fn at(&self, position: usize) -> Option<&[u8]> {
+        match &self.0 {
+            Form::One(packed) => packed.get(position),
+            Form::Many(tree) => tree.get(position).and_then(|(chunk, at)| chunk.0.get(at)),
+        }
+    }
+
+    /// The element at `index`, which counts from the end if negative.
+    pub fn get(&self, index: i64) -> Option<&[u8]> {
+        self.at(self.position(index)?)
+    }
+
+    /// Replaces the element at `index`, which counts from the end if negative; false if there is none.
+    pub fn set(&mut self, index: i64, element: &[u8], limits: &Limits) -> bool {
+        let Some(position) = self.position(index) else {
+            return false;
+        };
+        let (chunk, at) = match &self.0 {
+            Form::One(packed) => (packed, position),
+            Form::Many(tree) => match tree.get(position) {
+                Some((chunk, at)) => (&*chunk.0, at),
+                None => return false,
+            },
+        };
+        let old = chunk.get(at).map_or(0, |old| entry_bytes(old.len()));
+        let fits = chunk.len() == 1
+            || chunk.bytes() - old + entry_bytes(element.len()) <= limits.list_chunk().1;
+        if !fits {
+            self.remove_at(position);
+            self.insert(position, element, limits);
+            return true;
+        }
+        match &mut self.0 {
+            Form::One(packed) => packed.replace(position, element),
+            Form::Many(tree) => tree.update(position, |chunk, at| {
+                Arc::make_mut(&mut chunk.0).replace(at, element)
+            }),
+        }
+        true
+    }
+
+    /// Inserts an element so that it gets this position; beyond the end means at the end.
+    pub fn insert(&mut self, position: usize, element: &[u8], limits: &Limits) {
+        let position = position.min(self.len());
+        if let Form::One(packed) = &mut self.0
+            && fits(packed, element.len(), limits)
+        {
+            packed.insert(position, element);
+            return;
+        }
+        let tree = self.many();
+        // The chunk before the gap, if there is one, else the one after it: both ends of a list are covered.
+        for neighbour in [position.checked_sub(1), Some(position)]
+            .into_iter()
+            .flatten()
+        {
+            if let Some((chunk, at)) = tree.get(neighbour)
+                && fits(&chunk.0, element.len(), limits)
+            {
+                let at = at + (position - neighbour);
+                tree.update(neighbour, |chunk, _| {
+                    Arc::make_mut(&mut chunk.0).insert(at, element)
+                });
+                return;
+            }
+        }
+        // No room: cut the chunk in two if the gap is within it, then put a chunk of one element in between.
+        if let Some((_, at)) = tree.get(position)
+            && at > 0
+        {
+            let tail = tree.update(position, |chunk, at| {
+                Arc::make_mut(&mut chunk.0).split_off(at)
+            });
+            tree.insert(position, Chunk(Arc::new(tail)));
+            self.insert(position, element, limits);
+            return;
+        }
+        let mut chunk = Packed::new();
+        chunk.push_back(element);
+        tree.insert(position, Chunk(Arc::new(chunk)));
+    }
+
+    /// Inserts an element before or after the first one equal to `pivot`; false if there is none.
+    pub fn insert_beside(
+        &mut self,
+        pivot: &[u8],
+        after: bool,
+        element: &[u8],
+        limits: &Limits,
+    ) -> bool {
+        let Some(position) = self.iter().position(|found| found == pivot) else {
+            return false;
+        };
+        self.insert(position + usize::from(after), element, limits);
+        true
+    }
+
+    fn remove_at(&mut self, position: usize) {
+        match &mut self.0 {
+            Form::One(packed) => packed.remove(position),
+            Form::Many(tree) => {
+                if tree
+                    .get(position)
+                    .is_some_and(|(chunk, _)| chunk.0.len() == 1)
+                {
+                    tree.remove(position);
+                } else {
+                    tree.update(position, |chunk, at| Arc::make_mut(&mut chunk.0).remove(at));
+                    join_neighbours(tree, position);
+                }
+            }
+        }
+    }
+
+    /// Removes the elements of these positions.
+    pub fn remove_range(&mut self, positions: Range<usize>) {
+        let positions = positions.start..positions.end.min(self.len());
+        if positions.is_empty() {
+            return;
+        }
+        match &mut self.0 {
+            Form::One(packed) => packed.remove_range(positions.start, positions.end),
+            Form::Many(tree) => {
+                // Cut at both ends so that whole chunks can go.
+                for cut in [positions.end, positions.start] {
+                    if let Some((_, at)) = tree.get(cut)
+                        && at > 0
+                    {
+                        let tail =
+                            tree.update(cut, |chunk, at| Arc::make_mut(&mut chunk.0).split_off(at));
+                        tree.insert(cut, Chunk(Arc::new(tail)));
+                    }
+                }
+                tree.remove_range(positions.clone());
+                join_neighbours(tree, positions.start);
+            }
+        }
+    }
+
+    /// Keeps the elements of these positions only.
+    pub fn retain_range(&mut self, positions: Range<usize>) {
+        let len = self.len();
+        if positions.is_empty() || positions.start >= len {
+            *self = List::new();
+            return;
+        }
+        self.remove_range(positions.end..len);
+        self.remove_range(0..positions.start);
+    }
+
+    /// Removes elements equal to `value`: the first `count` if positive, the last ones if negative, all if 0. Returns
+    /// how many were removed.
+    pub fn remove_value(&mut self, value: &[u8], count: i64) -> usize {
+        let most = match usize::try_from(count.unsigned_abs()) {
+            Ok(0) | Err(_) => usize::MAX,
+            Ok(most) => most,
+        };
+        let len = self.len();
+        let is_value = |(_, found): &(usize, &[u8])| *found == value;
+        let mut found: Vec<usize> = if count < 0 {
+            let back = self
+                .iter_rev_from(len.wrapping_sub(1))
+                .enumerate()
+                .filter(is_value)
+                .take(most);
+            back.map(|(at, _)| len - 1 - at).collect()
+        } else {
+            self.iter()
+                .enumerate()
+                .filter(is_value)
+                .take(most)
+                .map(|(at, _)| at)
+                .collect()
+        };
+        // From the back, so that the positions before stay what they are.
+        if count >= 0 {
+            found.reverse();
+        }
+        for position in &found {
+            self.remove_at(*position);
+        }
+        found.len()
+    }
+
+    /// All elements in order.
+    pub fn iter(&self) -> Iter<'_> {
+        self.iter_from(0)
+    }
+
+    /// The elements from `position` to the end.
+    pub fn iter_from(&self, position: usize) -> Iter<'_> {
+        match &self.0 {
+            Form::One(packed) => Iter {
+                chunk: Some(packed.iter_from(position)),
+                rest: None,
+            },
+            Form::Many(tree) => {
+                let (mut rest, at) = tree.iter_from(position);
+                Iter {
+                    chunk: rest.next().map(|chunk| chunk.0.iter_from(at)),
+                    rest: Some(rest),
+                }
+            }
+        }
+    }
+
+    /// The elements from `position` back to the first; none if there is no such position.
+    pub fn iter_rev_from(&self, position: usize) -> RevIter<'_> {
+        match &self.0 {
+            Form::One(packed) if position < packed.len() => RevIter {
+                chunk: Some(packed.iter_rev_before(position + 1)),
+                rest: None,
+            },
+            Form::One(_) => RevIter {
+                chunk: None,
+                rest: None,
+            },
+            Form::Many(tree) => {
+                let (mut rest, at) = tree.iter_rev_from(position);
+                RevIter {
+                    chunk: rest.next().map(|chunk| chunk.0.iter_rev_before(at + 1)),
+                    rest: Some(rest),
+                }
+            }
+        }
+    }
+
+    /// The chunks in order, each with its number of elements and its bytes; for DEBUG OBJECT.
+    pub fn chunks(&self) -> impl Iterator<Item = (usize, usize)> {
+        let (one, many) = match &self.0 {
+            Form::One(packed) => (Some(packed), None),
+            Form::Many(tree) => (None, Some(tree.iter_from(0).0.map(|chunk| &*chunk.0))),
+        };
+        one.into_iter()
+            .chain(many.into_iter().flatten())
+            .map(|chunk| (chunk.len(), chunk.bytes()))
+    }
+
+    /// The number of chunks; walks them.
+    pub fn chunk_count(&self) -> usize {
+        self.chunks().count()
+    }
+
+    /// The name of the form, as OBJECT ENCODING gives it.
+    pub fn encoding(&self) -> &'static str {
+        "quicklist"
+    }
+
+    /// Whether dropping it takes long enough to do it elsewhere.
+    pub fn is_large(&self) -> bool {
+        // A chunk holds an element at least, and dropping one costs the same whatever it holds.
+        match &self.0 {
+            Form::One(_) => false,
+            Form::Many(tree) => {
+                tree.weight() > super::object::DROP_INLINE_MAX
+                    && tree.iter_from(0).0.nth(64).is_some()
+            }
+        }
+    }
+
+    /// An estimate of the heap memory held.
+    pub fn heap_bytes(&self) -> usize {
+        const SAMPLE_CHUNKS: usize = 16;
+        match &self.0 {
+            Form::One(packed) => packed.heap_bytes(),
+            Form::Many(tree) => {
+                let (mut elements, mut bytes) = (0, 0);
+                for chunk in tree.iter_from(0).0.take(SAMPLE_CHUNKS) {
+                    elements += chunk.0.len();
+                    bytes += chunk.0.heap_bytes() + size_of::<Packed>() + 8;
+                }
+                let per_list = bytes as u128 * tree.weight() as u128 / elements.max(1) as u128;
+                per_list as usize + tree.heap_bytes()
+            }
+        }
+    }
+}
+
+/// Joins the chunk around `position` with a neighbour if one of them is nearly empty.
+fn join_neighbours(tree: &mut Tree<Chunk>, position: usize) {
+    let Some((chunk, at)) = tree.get(position.min(tree.weight().wrapping_sub(1))) else {
+        return;
+    };
+    let start = position.min(tree.weight() - 1) - at;
+    let (here, end) = (chunk.0.bytes(), start + chunk.0.len());
+    let next = tree.get(end).map(|(next, _)| next.0.bytes());
+    let before = start
+        .checked_sub(1)
+        .and_then(|last| tree.get(last))
+        .map(|(chunk, _)| (chunk.0.len(), chunk.0.bytes()));
+    let joined = |other: usize| here.min(other) < JOIN_BELOW && here + other < JOIN_UP_TO;
+    let (left, right) = match (before, next) {
+        (_, Some(bytes)) if joined(bytes) => (start, end),
+        (Some((len, bytes)), _) if joined(bytes) => (start - len, start),
+        _ => return,
+    };
+    let tail = tree.remove(right);
+    tree.update(left, |chunk, _| Arc::make_mut(&mut chunk.0).append(&tail.0));
+}
+
+/// A chunk below this many bytes is joined with a neighbour ...
+const JOIN_BELOW: usize = 512;
+/// ... if together they stay below this.
+const JOIN_UP_TO: usize = 3072;
+
+/// Elements in order.
+pub struct Iter<'a> {
+    chunk: Option<packed::Iter<'a>>,
+    rest: Option<tree::Iter<'a, Chunk>>,
+}
+
+impl<'a> Iterator for Iter<'a> {
+    type Item = &'a [u8];
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            if let Some(element) = self.chunk.as_mut()?.next() {
+                return Some(element);
+            }
+            self.chunk = self.rest.as_mut()?.next().map(|chunk| chunk.0.iter());
+        }
+    }
+}
+
+/// Elements in reverse order.
+pub struct RevIter<'a> {
+    chunk: Option<packed::RevIter<'a>>,
+    rest: Option<tree::RevIter<'a, Chunk>>,
+}
+
+impl<'a> Iterator for RevIter<'a> {
+    type Item = &'a [u8];
+    fn next(&mut self) -> Option<&'a [u8]> {
+        loop {
+            if let Some(element) = self.chunk.as_mut()?.next() {
+                return Some(element);
+            }
+            self.chunk = self
+                .rest
+                .as_mut()?
+                .next()
+                .map(|chunk| chunk.0.iter_rev_before(chunk.0.len()));
+        }
+    }
+}
