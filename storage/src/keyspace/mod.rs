@@ -40,7 +40,7 @@ use crate::types::{DbIndex, Lsn};
 use cut::SideQueues;
 use slot::Slot;
 
-pub use object::Object;
+pub use crate::value::Object;
 
 /// The number of hash slots in a database.
 pub const SLOTS: usize = 16384;
@@ -377,24 +377,5 @@ impl Data {
             .map(|shard| shard.keys.load(Ordering::Relaxed))
             .sum();
         usize::try_from(sum).unwrap_or(0)
-    }
-}
-
-mod object {
-    //! Stands in for `value::Object` until that has landed.
-
-    /// A collection.
-    #[derive(Clone, Debug, PartialEq, Eq)]
-    pub enum Object {
-        /// Elements in order.
-        List(std::sync::Arc<Vec<Vec<u8>>>),
-    }
-
-    impl Object {
-        /// The bytes it occupies outside itself.
-        pub fn memory_bytes(&self) -> usize {
-            let Object::List(items) = self;
-            items.iter().map(|item| item.len() + 24).sum()
-        }
     }
 }
