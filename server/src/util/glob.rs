@@ -1,10 +1,19 @@
-//! Glob patterns over names: `*`, `?`, `[abc]`, `[^a-z]` and `\x`, without regard to ASCII case.
+//! Glob patterns over names: `*`, `?`, `[abc]`, `[^a-z]` and `\x`.
 //!
-//! Used for CONFIG GET; the patterns come from clients, so the work is bounded: a `*` that failed is retried only
+//! Used for CONFIG GET and `include`; the patterns may come from clients, so the work is bounded: a `*` that failed is retried only
 //! from the latest one, which keeps matching at pattern length × name length.
 
 /// True if `pattern` matches the whole of `name`.
+pub fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    matches_with(pattern, name, |byte| byte)
+}
+
+/// True if `pattern` matches the whole of `name`, without regard to ASCII case.
 pub fn matches_ignoring_case(pattern: &[u8], name: &[u8]) -> bool {
+    matches_with(pattern, name, |byte| byte.to_ascii_lowercase())
+}
+
+fn matches_with(pattern: &[u8], name: &[u8], fold: fn(u8) -> u8) -> bool {
     let (mut p, mut n) = (0, 0);
     let mut retry: Option<(usize, usize)> = None;
     loop {
@@ -17,7 +26,7 @@ pub fn matches_ignoring_case(pattern: &[u8], name: &[u8]) -> bool {
             return true;
         }
         if n < name.len()
-            && let Some(width) = match_one(&pattern[p..], name[n])
+            && let Some(width) = match_one(&pattern[p..], name[n], fold)
         {
             p += width;
             n += 1;
@@ -35,19 +44,19 @@ pub fn matches_ignoring_case(pattern: &[u8], name: &[u8]) -> bool {
 }
 
 /// If the first element of `pattern` matches `byte`, the width of that element.
-fn match_one(pattern: &[u8], byte: u8) -> Option<usize> {
-    let byte = byte.to_ascii_lowercase();
+fn match_one(pattern: &[u8], byte: u8, fold: fn(u8) -> u8) -> Option<usize> {
+    let byte = fold(byte);
     match pattern {
         [] => None,
         [b'?', ..] => Some(1),
-        [b'[', rest @ ..] => match_class(rest, byte).map(|width| width + 1),
-        [b'\\', escaped, ..] => (escaped.to_ascii_lowercase() == byte).then_some(2),
-        [plain, ..] => (plain.to_ascii_lowercase() == byte).then_some(1),
+        [b'[', rest @ ..] => match_class(rest, byte, fold).map(|width| width + 1),
+        [b'\\', escaped, ..] => (fold(*escaped) == byte).then_some(2),
+        [plain, ..] => (fold(*plain) == byte).then_some(1),
     }
 }
 
 /// Matches a class whose `[` has been read; gives the width up to and including its `]`.
-fn match_class(class: &[u8], byte: u8) -> Option<usize> {
+fn match_class(class: &[u8], byte: u8, fold: fn(u8) -> u8) -> Option<usize> {
     let negated = class.first() == Some(&b'^');
     let mut at = usize::from(negated);
     let mut found = false;
@@ -59,16 +68,16 @@ fn match_class(class: &[u8], byte: u8) -> Option<usize> {
                 break;
             }
             [b'\\', escaped, ..] => {
-                found |= escaped.to_ascii_lowercase() == byte;
+                found |= fold(*escaped) == byte;
                 at += 2;
             }
             [low, b'-', high, ..] => {
-                let (low, high) = (low.to_ascii_lowercase(), high.to_ascii_lowercase());
+                let (low, high) = (fold(*low), fold(*high));
                 found |= (low.min(high)..=low.max(high)).contains(&byte);
                 at += 3;
             }
             [plain, ..] => {
-                found |= plain.to_ascii_lowercase() == byte;
+                found |= fold(*plain) == byte;
                 at += 1;
             }
         }
@@ -115,6 +124,12 @@ mod tests {
                 "{pattern} {name}"
             );
         }
+    }
+
+    #[test]
+    fn case_matters_for_files() {
+        assert!(matches(b"[a-c]*.conf", b"b-1.conf"));
+        assert!(!matches(b"*.conf", b"a.CONF"));
     }
 
     #[test]
