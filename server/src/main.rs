@@ -3,6 +3,8 @@
 
 mod args;
 mod config;
+mod logging;
+mod progress;
 mod resp;
 mod util;
 

@@ -13,10 +13,12 @@ use std::io::Read;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
+use hardtack_storage::text::glob;
+
 use super::table::Directive;
 use super::value::os_error_text;
 use super::{Config, table};
-use crate::util::{glob, quote};
+use crate::util::quote;
 
 /// How deep files may include each other.
 const INCLUDE_DEPTH_MAX: usize = 16;
@@ -317,7 +319,7 @@ impl Loader {
             .collect();
         names.retain(|name| {
             let hidden = name.as_bytes().starts_with(b".") && part[0] != b'.';
-            !hidden && glob::matches(part, name.as_bytes())
+            !hidden && glob::matches(part, name.as_bytes(), false)
         });
         names.sort();
         names.into_iter().map(|name| parent.join(name)).collect()

@@ -5,11 +5,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
+use hardtack_storage::text::glob;
 use parking_lot::Mutex;
 
 use super::table::{Change, Directive, TABLE};
 use super::{Config, rewrite};
-use crate::util::glob;
 
 /// The settings in force, shared by all threads.
 ///
@@ -132,7 +132,7 @@ impl ConfigHandle {
             for directive in TABLE.iter().filter(|directive| !directive.hidden) {
                 for name in directive
                     .names()
-                    .filter(|name| glob::matches_ignoring_case(pattern, name.as_bytes()))
+                    .filter(|name| glob::matches(pattern, name.as_bytes(), true))
                 {
                     add(name.as_bytes(), directive);
                 }

@@ -200,7 +200,7 @@ pub struct Config {
     pub latency_tracking_info_percentiles: Vec<f64>,
 
     /// Values of directives without effect, where they differ from the default.
-    inert: BTreeMap<&'static str, Value>,
+    pub inert: BTreeMap<&'static str, Value>,
 }
 
 impl Default for Config {

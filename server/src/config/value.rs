@@ -9,6 +9,8 @@ use std::io;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
+use hardtack_storage::text::integer;
+
 use crate::util::quote;
 
 /// A directive's value.
@@ -225,7 +227,8 @@ impl Kind {
                 _ => Err("argument must be 'yes' or 'no'".into()),
             },
             Self::Int { min, max } => {
-                let number = integer(first).ok_or("argument couldn't be parsed into an integer")?;
+                let number = integer::parse_i64(first)
+                    .ok_or("argument couldn't be parsed into an integer")?;
                 check_range(number, min, max).map(Value::Int)
             }
             Self::Octal { min, max } => {
@@ -292,11 +295,6 @@ impl Kind {
     }
 }
 
-fn integer(text: &[u8]) -> Option<i64> {
-    let number: i64 = std::str::from_utf8(text).ok()?.parse().ok()?;
-    (number.to_string().as_bytes() == text).then_some(number)
-}
-
 fn check_range<T: PartialOrd + std::fmt::Display>(number: T, min: T, max: T) -> Result<T, String> {
     if number >= min && number <= max {
         Ok(number)
@@ -311,7 +309,7 @@ fn parse_memory_or_percent(text: &[u8]) -> Result<Value, String> {
     if let Some(bytes) = parse_memory(text) {
         return check_range(bytes, 0, i64::MAX as u64).map(Value::Memory);
     }
-    match text.strip_suffix(b"%").and_then(integer) {
+    match text.strip_suffix(b"%").and_then(integer::parse_i64) {
         Some(percent @ 0..=100) => Ok(Value::Percent(percent as u32)),
         Some(101..) => Err("percentage argument must be less or equal to 100".into()),
         _ => Err("argument must be a memory or percent value".into()),
@@ -386,7 +384,7 @@ fn parse_save(args: &[Vec<u8>], context: &Context<'_>) -> Result<Value, String> 
         let [seconds, changes] = pair else {
             return Err("Invalid save parameters".into());
         };
-        match (integer(seconds), integer(changes)) {
+        match (integer::parse_i64(seconds), integer::parse_i64(changes)) {
             (Some(seconds @ 1..), Some(changes @ 0..)) => {
                 rules.push(SaveRule {
                     seconds: seconds as u64,
@@ -416,7 +414,11 @@ fn parse_output_limits(args: &[Vec<u8>], context: &Context<'_>) -> Result<Value,
                 return Err("Invalid client class specified in buffer limit configuration.".into());
             }
         };
-        match (parse_memory(hard), parse_memory(soft), integer(seconds)) {
+        match (
+            parse_memory(hard),
+            parse_memory(soft),
+            integer::parse_i64(seconds),
+        ) {
             (Some(hard_bytes), Some(soft_bytes), Some(seconds @ 0..)) => {
                 *class = OutputLimit {
                     hard_bytes,
@@ -486,7 +488,7 @@ fn parse_oom_scores(args: &[Vec<u8>]) -> Result<Value, String> {
         return Err("wrong number of arguments".into());
     }
     let scores = args.iter().map(|arg| {
-        integer(arg)
+        integer::parse_i64(arg)
             .filter(|score| (-2000..=2000).contains(score))
             .map(|score| score.to_string())
     });
@@ -509,7 +511,7 @@ fn parse_primary(args: &[Vec<u8>]) -> Result<Value, String> {
     if host.eq_ignore_ascii_case(b"no") && port.eq_ignore_ascii_case(b"one") {
         return Ok(Value::Words(Vec::new()));
     }
-    match integer(port) {
+    match integer::parse_i64(port) {
         Some(0..=65535) => Ok(Value::Words(vec![utf8(host)?, utf8(port)?])),
         _ => Err("Invalid master port".into()),
     }
