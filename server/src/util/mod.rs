@@ -1,3 +1,4 @@
-//! Small helpers without a home of their own.
+//! Small helpers without a home of their own: quoting and glob patterns.
 
+pub mod glob;
 pub mod quote;

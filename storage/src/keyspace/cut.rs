@@ -17,6 +17,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use crossbeam_utils::CachePadded;
 use parking_lot::Mutex;
 
 use super::record::Record;
@@ -28,21 +29,29 @@ const SIDE_QUEUES: usize = 64;
 /// Old states that writers saved for the running snapshot.
 pub(super) struct SideQueues {
     open: AtomicBool,
-    bytes: AtomicUsize,
+    /// Away from `open`, which every writer reads.
+    bytes: CachePadded<AtomicUsize>,
     queues: Box<[Mutex<SideQueue>]>,
 }
 
 #[derive(Default)]
 struct SideQueue {
     closed: bool,
-    records: Vec<(DbIndex, Record)>,
+    records: Vec<Saved>,
+}
+
+/// A record as of the cut.
+struct Saved {
+    db: DbIndex,
+    bytes: usize,
+    record: Record,
 }
 
 impl SideQueues {
     pub(super) fn new() -> SideQueues {
         SideQueues {
             open: AtomicBool::new(true),
-            bytes: AtomicUsize::new(0),
+            bytes: CachePadded::new(AtomicUsize::new(0)),
             queues: std::iter::repeat_with(Mutex::default)
                 .take(SIDE_QUEUES)
                 .collect(),
@@ -54,16 +63,15 @@ impl SideQueues {
         self.open.load(Ordering::Acquire)
     }
 
-    /// Saves a record; called under its slot's lock. Dropped if the snapshot is over.
-    pub(super) fn push(&self, db: DbIndex, slot: u16, record: Record) {
-        let bytes = record.memory_bytes();
+    /// Saves a record that costs so many bytes; called under its slot's lock. Dropped if the snapshot is over.
+    pub(super) fn push(&self, db: DbIndex, slot: u16, bytes: usize, record: Record) {
         let mut queue = self.queue(usize::from(slot)).lock();
         if queue.closed {
             drop(queue);
             return;
         }
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
-        queue.records.push((db, record));
+        queue.records.push(Saved { db, bytes, record });
     }
 
     fn queue(&self, number: usize) -> &Mutex<SideQueue> {
@@ -71,7 +79,7 @@ impl SideQueues {
     }
 
     /// Takes up to `max` records of one queue.
-    fn take(&self, number: usize, max: usize) -> Vec<(DbIndex, Record)> {
+    fn take(&self, number: usize, max: usize) -> Vec<Saved> {
         let mut queue = self.queue(number).lock();
         let taken = if queue.records.len() <= max {
             std::mem::take(&mut queue.records)
@@ -80,7 +88,7 @@ impl SideQueues {
             queue.records.split_off(rest)
         };
         drop(queue);
-        let bytes = taken.iter().map(|(_, record)| record.memory_bytes()).sum();
+        let bytes = taken.iter().map(|saved| saved.bytes).sum();
         self.bytes.fetch_sub(bytes, Ordering::Relaxed);
         taken
     }
@@ -191,8 +199,8 @@ impl SnapshotCut {
             }
             None => {
                 self.position = None;
-                for (db, record) in self.side.take(usize::from(slot), usize::MAX) {
-                    f(db, &record);
+                for saved in self.side.take(usize::from(slot), usize::MAX) {
+                    f(saved.db, &saved.record);
                 }
                 WalkProgress::Done
             }
@@ -203,8 +211,8 @@ impl SnapshotCut {
     pub fn drain_side(&mut self, max: usize, f: &mut dyn FnMut(DbIndex, &Record)) -> usize {
         let mut drained = 0;
         for number in 0..SIDE_QUEUES {
-            for (db, record) in self.side.take(number, max - drained) {
-                f(db, &record);
+            for saved in self.side.take(number, max - drained) {
+                f(saved.db, &saved.record);
                 drained += 1;
             }
             if drained == max {
@@ -214,7 +222,8 @@ impl SnapshotCut {
         drained
     }
 
-    /// The bytes that writers have saved and the snapshot has yet to take.
+    /// The bytes that writers have saved and the snapshot has yet to take. A collection that was changed in place
+    /// counts only with its key: what it shares is not extra, what was changed since is not known.
     pub fn side_bytes(&self) -> usize {
         self.side.bytes.load(Ordering::Relaxed)
     }

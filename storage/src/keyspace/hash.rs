@@ -7,6 +7,8 @@
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::LazyLock;
 
+use crate::text::crc16;
+
 /// A key with its slot and hash worked out, once per command.
 #[derive(Clone, Copy, Debug)]
 pub struct KeyRef<'a> {
@@ -23,7 +25,7 @@ impl<'a> KeyRef<'a> {
     pub fn new(bytes: &'a [u8]) -> KeyRef<'a> {
         KeyRef {
             bytes,
-            slot: slot(bytes),
+            slot: crc16::slot(bytes),
             hash: hash(bytes),
         }
     }
@@ -37,29 +39,4 @@ pub fn hash(key: &[u8]) -> u64 {
     let mut hasher = STATE.build_hasher();
     hasher.write(key);
     hasher.finish()
-}
-
-fn slot(key: &[u8]) -> u16 {
-    let mut crc = 0u16;
-    for &byte in hash_tag(key) {
-        crc ^= u16::from(byte) << 8;
-        for _ in 0..8 {
-            crc = if crc & 0x8000 != 0 {
-                crc << 1 ^ 0x1021
-            } else {
-                crc << 1
-            };
-        }
-    }
-    crc % 16384
-}
-
-fn hash_tag(key: &[u8]) -> &[u8] {
-    let Some(open) = memchr::memchr(b'{', key) else {
-        return key;
-    };
-    match memchr::memchr(b'}', &key[open + 1..]) {
-        Some(len) if len > 0 => &key[open + 1..open + 1 + len],
-        _ => key,
-    }
 }

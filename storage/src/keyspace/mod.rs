@@ -40,13 +40,18 @@ use crate::types::{DbIndex, Lsn};
 use cut::SideQueues;
 use slot::Slot;
 
-pub use crate::value::Object;
-
 /// The number of hash slots in a database.
 pub const SLOTS: usize = 16384;
 
 /// A database's key counts are spread over this many cache lines.
 const COUNTER_SHARDS: usize = 16;
+
+const _: () = {
+    const fn assert_shareable<T: Send + Sync>() {}
+    assert_shareable::<Keyspace>();
+    assert_shareable::<DetachedDb>();
+    assert_shareable::<SnapshotCut>();
+};
 
 /// All databases, behind the gate.
 pub struct Keyspace {
@@ -379,3 +384,6 @@ impl Data {
         usize::try_from(sum).unwrap_or(0)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -37,8 +37,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use triomphe::Arc;
 
-use super::Object;
 use crate::types::UnixMillis;
+use crate::value::Object;
 
 /// Strings up to this length share the record's allocation.
 pub const INLINE_VALUE_MAX: usize = 1024;
@@ -333,11 +333,19 @@ impl Record {
     pub fn memory_bytes(&self) -> usize {
         let own = self.shape().layout().size();
         match self.value() {
-            ValueRef::Object(object) => own + size_of::<Object>() + object.memory_bytes(),
+            ValueRef::Object(object) => own + object.memory_bytes(),
             ValueRef::Str(bytes, _) if self.is_out_of_line() => {
                 own + size_of::<Vec<u8>>() + 8 + bytes.len()
             }
             ValueRef::Str(..) => own,
+        }
+    }
+
+    /// The bytes of a shared copy that are surely extra once its origin is changed: all but a collection's parts.
+    pub(super) fn memory_bytes_unshared(&self) -> usize {
+        match self.value() {
+            ValueRef::Object(_) => self.shape().layout().size() + size_of::<Object>(),
+            ValueRef::Str(..) => self.memory_bytes(),
         }
     }
 
@@ -549,5 +557,158 @@ fn string_kind(flags: u8) -> StringKind {
         0 => StringKind::Int,
         1 => StringKind::Embstr,
         _ => StringKind::Raw,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl Record {
+        /// A long string that the test goes on sharing, to see when it is freed.
+        pub(in crate::keyspace) fn string_shared(key: &[u8], value: &Arc<Vec<u8>>) -> Record {
+            Record::build(
+                key,
+                Payload::Shared(Arc::clone(value), StringKind::Raw),
+                None,
+            )
+        }
+    }
+
+    fn bytes(record: &Record) -> &[u8] {
+        match record.value() {
+            ValueRef::Str(bytes, _) => bytes,
+            ValueRef::Object(_) => panic!("not a string"),
+        }
+    }
+
+    #[test]
+    fn every_shape_reads_back() {
+        let key_lens = [0, 1, 16, 255, 256, 70_000];
+        let value_lens = [0, 1, 100, INLINE_VALUE_MAX, INLINE_VALUE_MAX + 1, 100_000];
+        for (key_len, value_len) in key_lens
+            .iter()
+            .flat_map(|key| value_lens.map(|value| (*key, value)))
+        {
+            let (key, value) = (vec![b'k'; key_len], vec![b'v'; value_len]);
+            for expire in [None, Some(UnixMillis(-5)), Some(UnixMillis(i64::MAX))] {
+                for kind in [StringKind::Int, StringKind::Embstr, StringKind::Raw] {
+                    let mut record = Record::string(&key, &value, kind, expire);
+                    record.set_access(0xabcdef);
+                    record.set_epoch(77);
+                    record.set_tag(0xffff);
+                    for _ in 0..2 {
+                        assert_eq!((record.key(), bytes(&record)), (&key[..], &value[..]));
+                        assert!(matches!(record.value(), ValueRef::Str(_, read) if read == kind));
+                        assert_eq!(record.expire_at(), expire);
+                        assert_eq!((record.access(), record.epoch()), (0xabcdef, 77));
+                        record = record.share();
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn small_record_fits_its_size_class() {
+        let record = Record::string(&[b'k'; 16], &[b'v'; 100], StringKind::Raw, None);
+        let size = record.shape().layout().size();
+        // jemalloc has a class of 128; glibc adds 8 and rounds up to 16.
+        assert!(size <= 128, "{size} bytes");
+        assert!((size + 8).next_multiple_of(16) <= 144);
+        assert_eq!(record.memory_bytes(), size);
+    }
+
+    #[test]
+    fn expiry_comes_changes_and_goes() {
+        for value in [&b"short"[..], &[b'x'; 5000]] {
+            let mut record = Record::string(b"key", value, StringKind::Raw, None);
+            record.set_access(9);
+            record.set_epoch(3);
+            record.set_tag(0x1234);
+            for expire in [None, Some(UnixMillis(10)), Some(UnixMillis(20)), None] {
+                record.set_expire(expire);
+                assert_eq!(record.expire_at(), expire);
+                assert_eq!((record.key(), bytes(&record)), (&b"key"[..], value));
+                assert_eq!(
+                    (record.access(), record.epoch(), record.tag()),
+                    (9, 3, 0x1234)
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn new_key_keeps_value_in_place() {
+        let record = Record::string(b"old", &[b'x'; 5000], StringKind::Raw, Some(UnixMillis(1)));
+        let address = bytes(&record).as_ptr();
+        let record = record.with_key(&[b'n'; 300]);
+        assert_eq!(record.key(), [b'n'; 300]);
+        assert_eq!(bytes(&record).as_ptr(), address);
+        assert_eq!(record.expire_at(), Some(UnixMillis(1)));
+        let record = Record::string(b"old", b"inline", StringKind::Embstr, None).with_key(b"");
+        assert_eq!((record.key(), bytes(&record)), (&b""[..], &b"inline"[..]));
+    }
+
+    #[test]
+    fn long_string_is_copied_on_first_write_only_if_shared() {
+        let mut record = Record::string_owned(b"k", vec![b'a'; 3000], StringKind::Embstr, None);
+        let address = bytes(&record).as_ptr();
+        record.string_mut().unwrap()[0] = b'b';
+        assert_eq!(bytes(&record).as_ptr(), address);
+        assert!(matches!(record.value(), ValueRef::Str(_, StringKind::Raw)));
+
+        let shared = record.share();
+        assert_eq!(bytes(&shared).as_ptr(), address);
+        record.string_mut().unwrap().extend_from_slice(b"more");
+        assert_eq!(bytes(&record).len(), 3004);
+        assert_eq!((bytes(&shared).len(), bytes(&shared)[0]), (3000, b'b'));
+        drop(record);
+        assert_eq!(bytes(&shared).as_ptr(), address);
+    }
+
+    #[test]
+    fn short_strings_and_collections_have_no_string_to_change() {
+        assert!(
+            Record::string(b"k", b"v", StringKind::Raw, None)
+                .string_mut()
+                .is_none()
+        );
+        assert!(
+            Record::string(b"k", b"v", StringKind::Raw, None)
+                .object_mut()
+                .is_none()
+        );
+        assert!(
+            Record::string(b"k", &[0; 2000], StringKind::Raw, None)
+                .object_mut()
+                .is_none()
+        );
+    }
+
+    #[test]
+    fn dropping_frees_what_is_shared() {
+        let owner = Arc::new(vec![1u8; 4000]);
+        let record = Record::build(
+            b"k",
+            Payload::Shared(Arc::clone(&owner), StringKind::Raw),
+            None,
+        );
+        let shared = record.share();
+        assert_eq!(Arc::strong_count(&owner), 3);
+        let mut record = record.with_key(b"other");
+        record.set_expire(Some(UnixMillis(5)));
+        assert_eq!(Arc::strong_count(&owner), 3);
+        drop(record);
+        drop(shared);
+        assert_eq!(Arc::strong_count(&owner), 1);
+    }
+
+    #[test]
+    fn access_bits_never_reach_the_flags() {
+        let record = Record::string(b"k", b"v", StringKind::Int, None);
+        record.set_access(u32::MAX);
+        assert_eq!(record.access(), ACCESS_MAX);
+        assert_eq!(bytes(&record), b"v");
     }
 }

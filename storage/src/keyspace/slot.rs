@@ -13,8 +13,9 @@ use super::cut::SideQueues;
 use super::hash::KeyRef;
 use super::record::{Record, StringKind};
 use super::table::Table;
-use super::{Counters, Data, Database, Gate, Object};
-use crate::types::{Lsn, UnixMillis};
+use super::{Counters, Data, Database, Gate};
+use crate::types::{DbIndex, Lsn, UnixMillis};
+use crate::value::Object;
 
 /// A slot's header, one cache line.
 #[repr(align(64))]
@@ -130,7 +131,7 @@ impl<'g> SlotGuard<'g> {
         let inner = &mut *self.inner;
         let record = inner.table.get_mut(key.hash, key.bytes)?;
         if let Some(preserve) = preserve.filter(|preserve| preserve.needs(record)) {
-            preserve.give(record.share());
+            preserve.share(record);
         }
         record.set_epoch(self.gate.epoch);
         Some(RecordMut {
@@ -170,7 +171,7 @@ impl<'g> SlotGuard<'g> {
     pub fn take(&mut self, key: &KeyRef<'_>) -> Option<Record> {
         let old = self.detach(key)?;
         if let Some(preserve) = self.preserve().filter(|preserve| preserve.needs(&old)) {
-            preserve.give(old.share());
+            preserve.share(&old);
             old.set_epoch(self.gate.epoch);
         }
         Some(old)
@@ -268,10 +269,14 @@ impl<'g> SlotGuard<'g> {
     fn preserve(&self) -> Option<Preserve<'g>> {
         let side = self.gate.side.as_deref()?;
         let epoch = self.gate.epoch;
-        (self.inner.walked_epoch != epoch).then(|| Preserve {
+        if self.inner.walked_epoch == epoch || !side.is_open() {
+            return None;
+        }
+        let db = self.data.number_at_cut.load(Ordering::Relaxed) as DbIndex;
+        Some(Preserve {
             side,
             epoch,
-            db: self.data.number_at_cut.load(Ordering::Relaxed) as u16,
+            db,
             slot: self.slot,
         })
     }
@@ -304,7 +309,7 @@ fn count_volatile(volatile: &mut usize, counters: &Counters, change: i64) {
 struct Preserve<'g> {
     side: &'g SideQueues,
     epoch: u32,
-    db: u16,
+    db: DbIndex,
     slot: u16,
 }
 
@@ -313,8 +318,18 @@ impl Preserve<'_> {
         record.epoch() < self.epoch
     }
 
+    /// Hands a record over for good: all its memory is the snapshot's.
     fn give(&self, record: Record) {
-        self.side.push(self.db, self.slot, record);
+        self.side
+            .push(self.db, self.slot, record.memory_bytes(), record);
+    }
+
+    /// Hands a copy over of a record that lives on: a collection costs what is changed of it afterwards, which
+    /// is not known here.
+    fn share(&self, record: &Record) {
+        let copy = record.share();
+        self.side
+            .push(self.db, self.slot, copy.memory_bytes_unshared(), copy);
     }
 }
 

@@ -270,9 +270,10 @@ impl Table {
 
     /// A record picked at random, all with the same chance.
     pub fn random(&self, rng: &mut impl rand::Rng) -> Option<&Record> {
-        // A place among the first sixteen of a random chain, until it is taken: longer chains get no less than
-        // their share, except for what is beyond the sixteenth place, which only colliding hashes can fill.
-        const PLACES: u64 = 16;
+        // A random place of a random chain, until there is a record in it. All chains have the same number of
+        // places, so all records are as likely; luck alone
+        // does not make a chain longer than that.
+        const PLACES: u64 = 24;
         if self.len == 0 {
             return None;
         }
@@ -488,6 +489,11 @@ impl Bucket {
     }
 
     fn for_each(&self, f: &mut dyn FnMut(&Record)) {
+        // Walks touch records that nobody used lately: have all of a bucket's on their way before the first.
+        for record in self.records.iter().map_while(Option::as_ref) {
+            prefetch(record.address());
+            prefetch(record.address().wrapping_add(64));
+        }
         self.iter().for_each(f);
     }
 

@@ -147,3 +147,152 @@ fn scan_of_a_table_at_rest_sees_each_record_once() {
         assert_eq!(scan_all(&table, |_| Some(())).len(), len);
     }
 }
+
+#[test]
+fn scan_misses_nothing_while_the_table_grows_and_shrinks() {
+    for seed in 0..30u64 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let mut table = Table::new();
+        let (stay, come_and_go) = (rng.random_range(1..3_000), rng.random_range(1..12_000));
+        for number in 0..stay {
+            let key = format!("stay{number}").into_bytes();
+            table.insert(hash::hash(&key), record(&key, b""));
+        }
+        let mut seen = HashSet::new();
+        let mut cursor = 0;
+        let mut present = false;
+        loop {
+            cursor = table.scan(cursor, &mut |record| {
+                seen.insert(record.key().to_vec());
+            });
+            if cursor == 0 {
+                break;
+            }
+            if rng.random_range(0..20) == 0 {
+                for number in 0..come_and_go {
+                    let key = format!("guest{number}").into_bytes();
+                    if present {
+                        assert!(table.remove(hash::hash(&key), &key).is_some());
+                    } else {
+                        assert!(table.insert(hash::hash(&key), record(&key, b"")).is_none());
+                    }
+                }
+                present = !present;
+                check(&table);
+            }
+        }
+        for number in 0..stay {
+            assert!(
+                seen.contains(format!("stay{number}").as_bytes()),
+                "seed {seed}: stay{number} was missed"
+            );
+        }
+    }
+}
+
+#[test]
+fn any_cursor_is_answered() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut table = Table::new();
+    for number in 0..1_000 {
+        let key = format!("k{number}").into_bytes();
+        table.insert(hash::hash(&key), record(&key, b""));
+    }
+    for _ in 0..1_000 {
+        table.scan(rng.random(), &mut |_| {});
+    }
+    assert_eq!(table.scan(u64::MAX, &mut |_| {}), 0);
+}
+
+#[test]
+fn walk_stops_after_its_bound_and_goes_on() {
+    let mut table = Table::new();
+    for number in 0..10_000 {
+        let key = format!("k{number}").into_bytes();
+        table.insert(hash::hash(&key), record(&key, b""));
+    }
+    let (mut visits, mut position, mut steps) = (0, Some(0), 0);
+    while let Some(at) = position {
+        let before = visits;
+        position = table.walk(at, 100, &mut |_| visits += 1);
+        assert!(visits - before <= 140, "a step of {}", visits - before);
+        steps += 1;
+    }
+    assert_eq!(visits, 10_000);
+    assert!(steps >= 70);
+}
+
+/// With every key of a large database under one hash tag, all of them are in one slot's table. No insert or
+/// removal may then take time in proportion to it: each moves one bucket's chain at most, and chains are short.
+#[test]
+fn two_million_records_move_one_bucket_at_a_time() {
+    const RECORDS: usize = 2_000_000;
+    let mut table = Table::new();
+    let mut key = Vec::new();
+    let mut name = |number: usize| {
+        key.clear();
+        key.extend_from_slice(b"{t}");
+        key.extend_from_slice(itoa::Buffer::new().format(number).as_bytes());
+        key.clone()
+    };
+    for number in 0..RECORDS {
+        let key = name(number);
+        let before = table.count();
+        assert!(table.insert(hash::hash(&key), record(&key, b"")).is_none());
+        assert!(table.count() <= before + 1);
+    }
+    let longest = (0..table.count())
+        .map(|index| table.bucket(index).iter().count())
+        .max();
+    assert!(
+        longest.is_some_and(|longest| longest < 64),
+        "a chain of {longest:?}"
+    );
+    let overhead = table.memory_bytes() as f64 / RECORDS as f64;
+    assert!(overhead < 20.0, "{overhead} bytes of table a record");
+    check(&table);
+    for number in 0..RECORDS {
+        let key = name(number);
+        let before = table.count();
+        assert!(table.remove(hash::hash(&key), &key).is_some());
+        assert!(table.is_empty() || table.count() + 1 >= before);
+    }
+    assert_eq!(table.memory_bytes(), 0);
+}
+
+#[test]
+fn random_picks_every_record_about_equally() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    let mut table = Table::new();
+    assert!(table.random(&mut rng).is_none());
+    for number in 0..200 {
+        let key = format!("k{number}").into_bytes();
+        table.insert(hash::hash(&key), record(&key, b""));
+    }
+    let mut picks: HashMap<Vec<u8>, usize> = HashMap::new();
+    for _ in 0..40_000 {
+        *picks
+            .entry(table.random(&mut rng).unwrap().key().to_vec())
+            .or_default() += 1;
+    }
+    assert_eq!(picks.len(), 200);
+    assert!(
+        picks.values().all(|&picks| (110..320).contains(&picks)),
+        "{picks:?}"
+    );
+}
+
+#[test]
+fn prefetches_are_harmless() {
+    let mut table = Table::new();
+    table.prefetch_bucket(5);
+    table.prefetch_record(5);
+    for number in 0..100 {
+        let key = format!("k{number}").into_bytes();
+        table.insert(hash::hash(&key), record(&key, b""));
+        table.prefetch_bucket(hash::hash(&key));
+        table.prefetch_record(hash::hash(&key));
+        table.prefetch_record(u64::from(number as u32));
+    }
+    assert_eq!(table.len(), 100);
+}
