@@ -1,6 +1,10 @@
 //! Server.
-#![allow(dead_code)] // Until the connection code, which uses these modules, has landed.
+#![allow(dead_code, unused_imports)] // Until the connection code, which uses these modules, has landed.
 
+mod args;
+mod config;
+mod logging;
+mod progress;
 mod resp;
 mod util;
 

@@ -21,6 +21,7 @@
 use std::fmt;
 use std::ops::Range;
 
+use hardtack_storage::text::integer;
 use memchr::memchr2;
 
 use crate::util::quote;
@@ -323,7 +324,7 @@ impl Parser {
         };
         self.scanned = 0;
         let count =
-            parse_integer(&buf[base + 1..base + line_end]).filter(|&count| count <= ARGS_MAX);
+            integer::parse_i64(&buf[base + 1..base + line_end]).filter(|&count| count <= ARGS_MAX);
         let Some(count) = count else {
             return Err(ProtocolError::InvalidCount);
         };
@@ -416,7 +417,7 @@ impl Parser {
         if line[0] != b'$' {
             return Err(ProtocolError::ExpectedDollar(line[0]));
         }
-        let length = match parse_integer(&line[1..line_end]) {
+        let length = match integer::parse_i64(&line[1..line_end]) {
             Some(length) if length >= 0 && length as u64 <= limits.bulk_bytes_max => length,
             _ => return Err(ProtocolError::InvalidLength),
         };
@@ -561,33 +562,6 @@ fn short_header(buf: &[u8], position: usize, sigil: u8) -> Option<(usize, usize)
     }
     let third = digit(3)?;
     (bytes[4..6] == *b"\r\n").then_some((first * 100 + second * 10 + third, position + 6))
-}
-
-/// A signed decimal in its shortest form: no plus sign, no leading zeros, no `-0`.
-fn parse_integer(text: &[u8]) -> Option<i64> {
-    let (negative, digits) = match text {
-        [b'-', digits @ ..] => (true, digits),
-        digits => (false, digits),
-    };
-    match digits {
-        [b'0'] if !negative => return Some(0),
-        [b'1'..=b'9', ..] if digits.len() <= 19 => {}
-        _ => return None,
-    }
-    let mut value: i64 = 0;
-    for &digit in digits {
-        if !digit.is_ascii_digit() {
-            return None;
-        }
-        let digit = i64::from(digit - b'0');
-        // Counting downwards takes in i64::MIN.
-        value = value.checked_mul(10)?.checked_sub(digit)?;
-    }
-    if negative {
-        Some(value)
-    } else {
-        value.checked_neg()
-    }
 }
 
 #[cfg(test)]

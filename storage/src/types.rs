@@ -48,7 +48,9 @@ pub struct UnixMillis(pub i64);
 impl UnixMillis {
     /// The present time by the system's clock.
     pub fn now() -> UnixMillis {
-        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let since_epoch = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
         UnixMillis(since_epoch.as_millis() as i64)
     }
 }

@@ -65,11 +65,7 @@ fn error_text(input: &[u8], limits: &Limits) -> String {
 
 /// The same language read from the whole input at once, in the most obvious way.
 fn reference(mut input: &[u8], limits: &Limits) -> (Vec<Owned>, Option<ProtocolError>) {
-    fn line<'a>(
-        input: &'a [u8],
-        end: u8,
-        too_big: ProtocolError,
-    ) -> Result<Option<&'a [u8]>, ProtocolError> {
+    fn line(input: &[u8], end: u8, too_big: ProtocolError) -> Result<Option<&[u8]>, ProtocolError> {
         for (index, &byte) in input.iter().enumerate().take(LINE_BYTES_MAX + 1) {
             if byte == end {
                 return Ok(Some(&input[..index]));

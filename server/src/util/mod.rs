@@ -1,4 +1,3 @@
-//! Small helpers without a home of their own: quoting and glob patterns.
+//! Small helpers without a home of their own.
 
-pub mod glob;
 pub mod quote;

@@ -1,0 +1,609 @@
+//! Running commands: which locks they need, what they leave in the log, whom they wake.
+//!
+//! A thread that runs commands has a [`Worker`]. For each batch it opens a [`Turn`], which holds the gate shared (a
+//! command that needs the whole keyspace trades it for the exclusive side while it runs). One command:
+//!
+//! 1. finds its keys by its specification and locks their slots in ascending (database, slot) order;
+//! 2. runs;
+//! 3. under the same locks appends what it changed, as one record: its request, or the effects it named; more than
+//!    one effect is wrapped in MULTI/EXEC;
+//! 4. leaves the record's LSN in the slots. A reader of those slots learns from it which LSN its reply depends on;
+//! 5. unlocks, and serves the clients that waited for what it wrote.
+
+use smallvec::SmallVec;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use super::registry::Waiter;
+use super::session::Session;
+use super::{Deliver, Engine, Settings, Shared, WaiterId};
+use crate::command::{
+    BlockRequest, Command, CommandError, Ctx, Data, Effects, Flags, HeldSlots, KeySpec, Locks,
+    Reply, WholeKeyspace, encode, lock_order,
+};
+use crate::keyspace::{ExclusiveGate, Gate, KeyRef, SharedGate, SlotGuard};
+use crate::log::Appender;
+use crate::types::{DbIndex, Lsn, UnixMillis};
+
+/// What became of a command.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// The reply may leave when this position is covered by the watermark that the policy asks for.
+    pub lsn: Lsn,
+    /// The command waits; its reply will be delivered.
+    pub blocked: Option<Blocked>,
+}
+
+/// A command that waits.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Its name in the registry.
+    pub id: WaiterId,
+    /// When to give up, in milliseconds from now; `None`: never.
+    pub timeout_ms: Option<u64>,
+}
+
+/// One thread's means of running commands.
+pub struct Worker {
+    engine: Engine,
+    log: LogAccess,
+    effects: Effects,
+}
+
+/// One batch of commands.
+pub struct Turn<'w> {
+    pub(super) shared: &'w Shared,
+    pub(super) settings: arc_swap::Guard<Arc<Settings>>,
+    /// Held shared between commands.
+    pub(super) gate: Option<SharedGate<'w>>,
+    pub(super) log: &'w mut LogAccess,
+    pub(super) effects: &'w mut Effects,
+    pub(super) now: UnixMillis,
+}
+
+/// The log that a worker appends to; the log is exchanged only under the exclusive gate.
+#[derive(Default)]
+pub(super) struct LogAccess {
+    appender: Option<Appender>,
+    generation: u64,
+}
+
+/// One request, as the host parsed it.
+#[derive(Clone, Copy)]
+pub struct Request<'a> {
+    /// The arguments, name included.
+    pub args: &'a [&'a [u8]],
+    /// The same in canonical RESP, if that is how it came.
+    pub raw: Option<&'a [u8]>,
+    /// The first key, if its slot and hash were computed ahead.
+    pub hint: Option<KeyRef<'a>>,
+}
+
+impl<'a> Request<'a> {
+    /// A request that has only its arguments.
+    pub fn new(args: &'a [&'a [u8]]) -> Request<'a> {
+        Request {
+            args,
+            raw: None,
+            hint: None,
+        }
+    }
+}
+
+impl LogAccess {
+    /// Follows an exchange of the log. The caller is inside the gate.
+    fn refresh(&mut self, shared: &Shared) {
+        let (generation, log) = shared.log_with_generation();
+        if self.generation != generation {
+            self.appender = log.map(|log| log.appender());
+            self.generation = generation;
+        }
+    }
+}
+
+impl Worker {
+    pub(super) fn new(engine: Engine) -> Worker {
+        Worker {
+            engine,
+            log: LogAccess::default(),
+            effects: Effects::default(),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Begins a batch. Until it ends nobody can take the whole keyspace, so it must be short.
+    pub fn turn(&mut self) -> Turn<'_> {
+        let shared = self.engine.shared();
+        let gate = shared.keyspace.enter();
+        self.log.refresh(shared);
+        Turn {
+            shared,
+            settings: shared.settings.load(),
+            gate: Some(gate),
+            log: &mut self.log,
+            effects: &mut self.effects,
+            now: UnixMillis::now(),
+        }
+    }
+}
+
+impl<'w> Turn<'w> {
+    /// The time of the batch.
+    pub fn now(&self) -> UnixMillis {
+        self.now
+    }
+
+    /// The settings of the batch.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The slot and hash of a key, for [`Request::hint`] and [`Turn::prefetch`].
+    pub fn key<'k>(&self, key: &'k [u8]) -> KeyRef<'k> {
+        self.shared.keyspace.key(key)
+    }
+
+    /// Brings what the look-ups of `keys` will touch into the cache, so that their waits for memory overlap.
+    pub fn prefetch(&self, keys: &[(DbIndex, KeyRef<'_>)]) {
+        let Some(gate) = &self.gate else { return };
+        for (db, key) in keys {
+            self.shared.keyspace.prefetch_slot(gate, *db, key);
+        }
+        for (db, key) in keys {
+            self.shared.keyspace.prefetch_bucket(gate, *db, key);
+        }
+        for (db, key) in keys {
+            self.shared.keyspace.prefetch_record(gate, *db, key);
+        }
+    }
+
+    /// Runs one command and writes its reply. `deliver` is where the reply goes if the command has to wait; without
+    /// it the command answers as if it had waited in vain.
+    pub fn run(
+        &mut self,
+        session: &mut Session,
+        command: &'static Command,
+        request: Request<'_>,
+        deliver: Option<&Arc<dyn Deliver>>,
+        reply: &mut Reply,
+    ) -> Outcome {
+        if let Err(error) = self.make_room(command.spec.flags) {
+            reply.error(error);
+            return Outcome::default();
+        }
+        let db = session.db;
+        let (ran, blocked) = if command.spec.flags.has(Flags::ALL_KEYS) {
+            let ran = self
+                .exclusively(|turn, gate| turn.run_exclusively(command, request, db, gate, reply));
+            (ran, None)
+        } else {
+            let gate = self
+                .gate
+                .take()
+                .expect("a turn holds the gate between commands");
+            let mut locks = lock_keys(self.shared, &gate, db, command, &request);
+            let mut ran =
+                self.run_command(command, request, db, &mut locks, deliver.is_some(), reply);
+            let blocked = ran.wish.take().zip(deliver).map(|(wish, deliver)| {
+                register(
+                    self.shared,
+                    &mut locks,
+                    command,
+                    &request,
+                    db,
+                    reply.resp3(),
+                    wish,
+                    deliver,
+                )
+            });
+            drop(locks);
+            self.gate = Some(gate);
+            (ran, blocked)
+        };
+        self.serve(ran.ready);
+        Outcome {
+            lsn: ran.lsn,
+            blocked,
+        }
+    }
+
+    /// Runs a command under the exclusive gate, together with the change to whole databases that it asks for.
+    fn run_exclusively(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        db: DbIndex,
+        gate: &mut ExclusiveGate<'_>,
+        reply: &mut Reply,
+    ) -> Ran {
+        let mut locks = Locks::All {
+            gate,
+            held: BTreeMap::new(),
+        };
+        let mut ran = self.run_command(command, request, db, &mut locks, false, reply);
+        drop(locks);
+        if let Some(change) = ran.whole {
+            ran.ready
+                .extend(change_whole_keyspace(self.shared, gate, change, ran.lsn));
+        }
+        ran
+    }
+
+    /// Trades the shared side of the gate for the exclusive one while `work` runs.
+    pub(super) fn exclusively<R>(
+        &mut self,
+        work: impl FnOnce(&mut Self, &mut ExclusiveGate<'w>) -> R,
+    ) -> R {
+        self.gate = None;
+        let mut gate = self.shared.keyspace.enter_exclusive();
+        self.log.refresh(self.shared);
+        let result = work(self, &mut gate);
+        drop(gate);
+        self.gate = Some(self.shared.keyspace.enter());
+        self.log.refresh(self.shared);
+        result
+    }
+
+    /// Evicts keys if memory is above its limit; an error if that was not enough for a command that needs memory.
+    pub(super) fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
+        if self.settings.maxmemory == 0 {
+            return Ok(());
+        }
+        let enough = super::evict::make_room(self);
+        if enough || !flags.has(Flags::DENYOOM) {
+            Ok(())
+        } else {
+            Err(CommandError::OutOfMemory)
+        }
+    }
+
+    /// Runs a command under `locks` and appends what it changed.
+    fn run_command(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        db: DbIndex,
+        locks: &mut Locks<'_>,
+        may_block: bool,
+        reply: &mut Reply,
+    ) -> Ran {
+        self.effects.clear();
+        let mut ran = self.run_unlogged(command, request, db, locks, may_block, reply);
+        let lsn = if ran.as_requested && self.effects.count() == 0 {
+            self.log.append_request(db, &request)
+        } else {
+            if ran.as_requested {
+                self.effects.push(db, request.args);
+            }
+            self.log.append_effects(self.effects)
+        };
+        ran.lsn = settle(locks, lsn);
+        ran
+    }
+
+    /// Runs a command under `locks`; leaves what is to be logged in `self.effects` and [`Ran::as_requested`].
+    pub(super) fn run_unlogged(
+        &mut self,
+        command: &'static Command,
+        request: Request<'_>,
+        db: DbIndex,
+        locks: &mut Locks<'_>,
+        may_block: bool,
+        reply: &mut Reply,
+    ) -> Ran {
+        let start = reply.bytes().len();
+        let mut ctx = Ctx {
+            args: request.args,
+            spec: &command.spec,
+            reply,
+            dirty: 0,
+            data: Data::new(
+                self.shared,
+                &self.settings,
+                locks,
+                self.effects,
+                request.hint,
+                db,
+                self.now,
+            ),
+            blocked: None,
+            may_block,
+        };
+        if let Err(error) = (command.run)(&mut ctx) {
+            ctx.reply.truncate(start);
+            ctx.reply.error(error);
+        }
+        let Ctx {
+            dirty,
+            blocked,
+            data,
+            ..
+        } = ctx;
+        if dirty > 0 {
+            self.shared.stats.dirty.add(dirty);
+        }
+        Ran {
+            lsn: Lsn::ZERO,
+            as_requested: dirty > 0 && !data.explicit_effects,
+            wish: blocked,
+            ready: data.ready,
+            whole: data.whole,
+        }
+    }
+}
+
+/// What came of one run of a command.
+#[derive(Default)]
+pub(super) struct Ran {
+    /// What a reply depends on.
+    pub lsn: Lsn,
+    /// The request itself is to be logged after the effects.
+    pub as_requested: bool,
+    pub wish: Option<BlockRequest>,
+    pub ready: Vec<(DbIndex, Vec<u8>)>,
+    pub whole: Option<WholeKeyspace>,
+}
+
+impl LogAccess {
+    /// Appends a request as its own effect; the LSN after it, if there is a log.
+    fn append_request(&mut self, db: DbIndex, request: &Request<'_>) -> Option<Lsn> {
+        let appender = self.appender.as_mut()?;
+        Some(match request.raw {
+            Some(raw) => appender.append(db, &[raw]),
+            None => {
+                let mut encoded = Vec::new();
+                encode(&mut encoded, request.args);
+                appender.append(db, &[&encoded])
+            }
+        })
+    }
+
+    /// Appends effects as one record, in MULTI/EXEC if there are several.
+    pub(super) fn append_effects(&mut self, effects: &Effects) -> Option<Lsn> {
+        const MULTI: &[u8] = b"*1\r\n$5\r\nMULTI\r\n";
+        const EXEC: &[u8] = b"*1\r\n$4\r\nEXEC\r\n";
+        let appender = self.appender.as_mut()?;
+        let (first_db, last_db) = effects.databases();
+        match effects.count() {
+            0 => None,
+            1 => Some(appender.append(first_db, &[effects.bytes()])),
+            _ if first_db == last_db => {
+                Some(appender.append(first_db, &[MULTI, effects.bytes(), EXEC]))
+            }
+            _ => {
+                // The log's selected database after the record must be the one it was appended under.
+                let mut back = Vec::new();
+                encode(
+                    &mut back,
+                    &[b"SELECT", itoa::Buffer::new().format(first_db).as_bytes()],
+                );
+                Some(appender.append(first_db, &[MULTI, effects.bytes(), &back, EXEC]))
+            }
+        }
+    }
+}
+
+/// Notes a write at `lsn` in the locked slots, or learns from them what a read depends on.
+pub(super) fn settle(locks: &mut Locks<'_>, lsn: Option<Lsn>) -> Lsn {
+    match lsn {
+        Some(lsn) => {
+            locks.held().for_each(|slot| slot.set_last_lsn(lsn));
+            lsn
+        }
+        None => locks
+            .held()
+            .map(|slot| slot.last_lsn())
+            .max()
+            .unwrap_or_default(),
+    }
+}
+
+/// Notes a write at `lsn`, if it was logged, in one slot.
+pub(super) fn settle_slot(slot: &mut SlotGuard<'_>, lsn: Option<Lsn>) {
+    if let Some(lsn) = lsn {
+        slot.set_last_lsn(lsn);
+    }
+}
+
+/// Locks the slots of a command's keys.
+fn lock_keys<'g>(
+    shared: &Shared,
+    gate: &'g Gate,
+    db: DbIndex,
+    command: &Command,
+    request: &Request<'_>,
+) -> Locks<'g> {
+    let mut held = SmallVec::new();
+    match (&command.spec.keys, request.args) {
+        (KeySpec::None, _) => {}
+        (
+            KeySpec::Range {
+                first: 1, last: 1, ..
+            },
+            [_, key, ..],
+        ) => {
+            let slot = match &request.hint {
+                Some(hint) => hint.slot,
+                None => shared.keyspace.key(key).slot,
+            };
+            held.push((lock_order(db, slot), gate.lock(db, slot)));
+        }
+        _ => {
+            let mut ids = SmallVec::new();
+            key_slots(shared, db, command, request.args, &mut ids);
+            lock_slots(gate, ids, &mut held);
+        }
+    }
+    Locks::Few { gate, held }
+}
+
+/// The places in the lock order of the slots of a command's keys.
+pub(super) fn key_slots(
+    shared: &Shared,
+    db: DbIndex,
+    command: &Command,
+    args: &[&[u8]],
+    ids: &mut SmallVec<[u32; 8]>,
+) {
+    for position in command.spec.keys.positions(args) {
+        ids.push(lock_order(db, shared.keyspace.key(args[position]).slot));
+    }
+}
+
+/// Locks slots in their order, each once.
+pub(super) fn lock_slots<'g>(
+    gate: &'g Gate,
+    mut ids: SmallVec<[u32; 8]>,
+    held: &mut HeldSlots<'g>,
+) {
+    ids.sort_unstable();
+    ids.dedup();
+    held.extend(
+        ids.into_iter()
+            .map(|id| (id, gate.lock((id >> 14) as DbIndex, (id & 0x3fff) as u16))),
+    );
+}
+
+/// Registers a command that has to wait. The caller holds the slots of its keys.
+#[expect(clippy::too_many_arguments, reason = "the parts of a waiter")]
+fn register(
+    shared: &Shared,
+    locks: &mut Locks<'_>,
+    command: &'static Command,
+    request: &Request<'_>,
+    db: DbIndex,
+    resp3: bool,
+    wish: BlockRequest,
+    deliver: &Arc<dyn Deliver>,
+) -> Blocked {
+    locks.held().for_each(|slot| slot.set_has_waiters(true));
+    let waiter = Waiter {
+        args: request.args.iter().map(|arg| arg.to_vec()).collect(),
+        command,
+        db,
+        resp3,
+        keys: wish.keys,
+        on_timeout: wish.on_timeout,
+        deliver: deliver.clone(),
+    };
+    Blocked {
+        id: shared.registry.wait(waiter),
+        timeout_ms: wish.timeout_ms,
+    }
+}
+
+impl Turn<'_> {
+    /// Serves the clients that wait for keys which have just been written, and those whom that wakes in turn.
+    pub(super) fn serve(&mut self, ready: Vec<(DbIndex, Vec<u8>)>) {
+        let mut ready = VecDeque::from(ready);
+        while let Some((db, key)) = ready.pop_front() {
+            for id in self.shared.registry.waiting_for(db, &key) {
+                if let Some(waiter) = self.shared.registry.claim(id) {
+                    ready.extend(self.serve_one(id, waiter));
+                }
+            }
+        }
+    }
+
+    /// Runs a claimed waiter's command again; returns the keys that this made ready.
+    fn serve_one(&mut self, id: WaiterId, waiter: Waiter) -> Vec<(DbIndex, Vec<u8>)> {
+        let args: Vec<&[u8]> = waiter.args.iter().map(Vec::as_slice).collect();
+        let request = Request::new(&args);
+        let mut reply = Reply::with_protocol(waiter.resp3);
+        let gate = self
+            .gate
+            .take()
+            .expect("a turn holds the gate between commands");
+        let mut locks = lock_keys(self.shared, &gate, waiter.db, waiter.command, &request);
+        let ran = self.run_command(
+            waiter.command,
+            request,
+            waiter.db,
+            &mut locks,
+            true,
+            &mut reply,
+        );
+        let timed_out = if ran.wish.is_some() {
+            locks.held().for_each(|slot| slot.set_has_waiters(true));
+            self.shared.registry.unclaim(id, waiter)
+        } else {
+            self.shared.registry.served(id, &waiter);
+            waiter.deliver.deliver(reply.take(), ran.lsn);
+            None
+        };
+        drop(locks);
+        self.gate = Some(gate);
+        if let Some(waiter) = timed_out {
+            waiter.time_out();
+        }
+        ran.ready
+    }
+}
+
+/// Empties or exchanges databases: marks the watched keys among theirs, and returns the awaited keys of databases
+/// that have new contents.
+pub(super) fn change_whole_keyspace(
+    shared: &Shared,
+    gate: &mut ExclusiveGate<'_>,
+    change: WholeKeyspace,
+    lsn: Lsn,
+) -> Vec<(DbIndex, Vec<u8>)> {
+    let affected = databases_of(gate, change);
+    let watched = |gate: &Gate| {
+        let mut present = Vec::new();
+        for &db in &affected {
+            for name in shared.registry.watched_keys(db) {
+                let key = shared.keyspace.key(&name);
+                if gate.lock(db, key.slot).get(&key).is_some() {
+                    present.push((db, name));
+                }
+            }
+        }
+        present
+    };
+    let mut changed = watched(gate);
+    if let WholeKeyspace::Swap(a, b) = change {
+        gate.swap_db(a, b);
+        changed.extend(watched(gate));
+    } else {
+        for &db in &affected {
+            shared.discard_database(gate.take_db(db));
+        }
+    }
+    note_whole_keyspace(gate, change, lsn);
+    for (db, name) in changed {
+        shared.registry.changed(db, &name);
+    }
+    match change {
+        WholeKeyspace::Swap(..) => affected
+            .iter()
+            .flat_map(|&db| {
+                shared
+                    .registry
+                    .awaited_keys(db)
+                    .into_iter()
+                    .map(move |key| (db, key.into_vec()))
+            })
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+/// Notes in the changed databases where the change stands in the log.
+pub(super) fn note_whole_keyspace(gate: &mut ExclusiveGate<'_>, change: WholeKeyspace, lsn: Lsn) {
+    for db in databases_of(gate, change) {
+        gate.set_db_lsn(db, lsn);
+    }
+}
+
+fn databases_of(gate: &Gate, change: WholeKeyspace) -> Vec<DbIndex> {
+    match change {
+        WholeKeyspace::Flush(db) => vec![db],
+        WholeKeyspace::FlushAll => (0..gate.databases()).collect(),
+        WholeKeyspace::Swap(a, b) => vec![a, b],
+    }
+}

@@ -1,0 +1,89 @@
+//! One client's standing with the engine: its database, its open transaction, the keys it watches.
+
+use std::sync::atomic::Ordering;
+
+use super::registry::{Broken, Registry};
+use crate::command::{Command, Flags};
+use crate::types::DbIndex;
+
+/// One client of the engine.
+#[derive(Debug, Default)]
+pub struct Session {
+    /// The selected database.
+    pub db: DbIndex,
+    /// The open transaction.
+    pub transaction: Option<Transaction>,
+    pub(super) watch: Option<Watch>,
+}
+
+/// Commands queued since MULTI.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    /// The commands, in order.
+    pub queue: Vec<Queued>,
+    /// Set when a command could not be queued: EXEC will refuse.
+    pub aborted: bool,
+}
+
+/// One queued command.
+#[derive(Debug)]
+pub struct Queued {
+    /// Its arguments, name included.
+    pub args: Vec<Vec<u8>>,
+    /// The command on data, or `None` if the host (the server) runs it.
+    pub command: Option<&'static Command>,
+}
+
+impl Queued {
+    pub(super) fn has(&self, flag: Flags) -> bool {
+        self.command
+            .is_some_and(|command| command.spec.flags.has(flag))
+    }
+}
+
+/// The keys that the next transaction depends on.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    pub keys: Vec<Watched>,
+    pub broken: Broken,
+}
+
+/// A watched key.
+#[derive(Debug)]
+pub(super) struct Watched {
+    pub db: DbIndex,
+    pub name: Vec<u8>,
+    /// Its time to live was over already, so that its disappearance changes nothing.
+    pub was_due: bool,
+}
+
+impl Session {
+    /// A session on database 0.
+    pub fn new() -> Session {
+        Session::default()
+    }
+
+    /// Whether a watched key was changed.
+    pub fn watch_broken(&self) -> bool {
+        self.watch
+            .as_ref()
+            .is_some_and(|watch| watch.broken.load(Ordering::Relaxed))
+    }
+
+    /// Number of watched keys.
+    pub fn watched(&self) -> usize {
+        self.watch.as_ref().map_or(0, |watch| watch.keys.len())
+    }
+
+    pub(super) fn forget_watch(&mut self, registry: &Registry) {
+        if let Some(watch) = self.watch.take() {
+            registry.unwatch(
+                watch
+                    .keys
+                    .iter()
+                    .map(|watched| (watched.db, watched.name.as_slice())),
+                &watch.broken,
+            );
+        }
+    }
+}
