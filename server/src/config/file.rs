@@ -268,10 +268,10 @@ impl Loader {
                 Ok(())
             }
             (b"user", [_, ..]) => {
-                Err("not supported yet: there are no access control lists yet".into())
+                Err("not supported: there are no access control lists yet".into())
             }
             (b"loadmodule", [_, ..]) => Err("not supported: there are no modules".into()),
-            (b"sentinel", _) => Err("not supported yet: there is no sentinel mode yet".into()),
+            (b"sentinel", _) => Err("not supported: there is no sentinel mode yet".into()),
             _ => Err("Bad directive or wrong number of arguments".into()),
         }
     }

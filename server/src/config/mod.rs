@@ -78,7 +78,7 @@ pub struct Config {
     pub pidfile: Option<PathBuf>,
     /// Show the banner also when standard output is not a terminal.
     pub always_show_logo: bool,
-    /// Rounds of background work per second.
+    /// Rounds of background work per second, 1..=500.
     pub hz: u32,
     /// Who may use DEBUG.
     pub enable_debug_command: Allowed,
@@ -347,10 +347,12 @@ impl Config {
         if let Backing::OnlyDefault(why) = directive.backing
             && value != directive.default_value()
         {
-            return Err(format!("not supported yet: {why}"));
+            return Err(format!("not supported: {why}"));
         }
         let changed = value != present;
         directive.store(self, value);
+        // As in Redis a rate out of bounds is brought within them and not refused.
+        self.hz = self.hz.clamp(1, 500);
         Ok(changed)
     }
 }

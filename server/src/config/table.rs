@@ -254,7 +254,8 @@ const NO_DEFRAG: &str =
 const SMALL_STEPS: &str = "tables always grow in small steps";
 const THREADS_UNBOUND: &str =
     "threads are not bound to processors; use taskset or the service manager";
-const FOR_SERVICE_MANAGERS: &str = "run it under a service manager, which needs no such help";
+const FOR_SERVICE_MANAGERS: &str =
+    "Hardtack stays in the foreground; run it under a service manager";
 
 /// Every directive, in the order in which CONFIG GET shows them.
 #[rustfmt::skip]

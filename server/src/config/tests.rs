@@ -246,12 +246,20 @@ fn missing_features_are_refused_by_name() {
         "user a on",
     ] {
         assert!(
-            reason(line).starts_with("not supported yet: "),
+            reason(line).starts_with("not supported: "),
             "{line}: {}",
             reason(line)
         );
     }
     assert!(load_text("cluster-enabled no\ntls-port 0\ndaemonize no\nreplicaof no one\n").is_ok());
+}
+
+#[test]
+fn rate_is_brought_within_bounds() {
+    let handle = handle("hz 0");
+    assert_eq!(get(&handle, "hz"), "1");
+    set(&handle, &[("hz", "100000")]).unwrap();
+    assert_eq!(handle.load().hz, 500);
 }
 
 #[test]
