@@ -230,7 +230,11 @@ fn find_settable(
         if context.loading && directive.denied_while_loading {
             return Err(ConfigSetError::Loading);
         }
-        if found.iter().any(|other| other.name == directive.name) {
+        // As in Redis, a name beside its own alias does not count; the later one wins.
+        if pairs[..found.len()]
+            .iter()
+            .any(|(other, _)| other.eq_ignore_ascii_case(name))
+        {
             return refused("duplicate parameter");
         }
         found.push(directive);
