@@ -48,6 +48,19 @@ pub struct Ctx<'a> {
     pub(crate) blocked: Option<BlockRequest>,
     /// False in transactions and scripts, where a command that would wait answers as if its time were up.
     pub(crate) may_block: bool,
+    /// The key whose change has woken this command, if it has waited and is tried again.
+    pub(crate) woken_by: Option<&'a [u8]>,
+}
+
+/// Whether a command may wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Waiting<'a> {
+    /// It may not.
+    Forbidden,
+    /// It may.
+    Allowed,
+    /// It has waited and may go on waiting; this key was changed.
+    WokenBy(&'a [u8]),
 }
 
 /// What a client that waits in vain gets.

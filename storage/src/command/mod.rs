@@ -16,6 +16,7 @@
 //!
 //! Elsewhere: which locks are taken (`engine::execute`), how bytes reach the log (`log`).
 
+mod blocking;
 mod ctx;
 mod database;
 mod dump;
@@ -25,6 +26,7 @@ mod generic;
 mod hash;
 mod list;
 mod reply;
+mod scan_args;
 mod set;
 mod sort;
 mod spec;
@@ -38,7 +40,7 @@ pub use ctx::{
     BlockRequest, Ctx, Data, Effects, KeyClass, ObjectKind, TimedOutReply, WholeKeyspace, is_due,
     string_kind,
 };
-pub(crate) use ctx::{HeldSlots, Locks, Slots, encode, lock_order};
+pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, encode, lock_order};
 pub use error::CommandError;
 pub use reply::{DeferredLen, Reply};
 pub use spec::{Access, CommandSpec, Flags, Group, KeySpec, Keys};

@@ -19,7 +19,7 @@ use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
 use crate::command::{
     BlockRequest, Command, CommandError, Ctx, Data, Effects, Flags, HeldSlots, KeySpec, Locks,
-    Reply, WholeKeyspace, encode, lock_order,
+    Reply, Waiting, WholeKeyspace, encode, lock_order,
 };
 use crate::keyspace::{ExclusiveGate, Gate, KeyRef, SharedGate, SlotGuard};
 use crate::log::Appender;
@@ -186,8 +186,11 @@ impl<'w> Turn<'w> {
                 .take()
                 .expect("a turn holds the gate between commands");
             let mut locks = lock_keys(self.shared, &gate, db, command, &request);
-            let mut ran =
-                self.run_command(command, request, db, &mut locks, deliver.is_some(), reply);
+            let waiting = match deliver {
+                Some(_) => Waiting::Allowed,
+                None => Waiting::Forbidden,
+            };
+            let mut ran = self.run_command(command, request, db, &mut locks, waiting, reply);
             let blocked = ran.wish.take().zip(deliver).map(|(wish, deliver)| {
                 register(
                     self.shared,
@@ -224,7 +227,7 @@ impl<'w> Turn<'w> {
             gate,
             held: BTreeMap::new(),
         };
-        let mut ran = self.run_command(command, request, db, &mut locks, false, reply);
+        let mut ran = self.run_command(command, request, db, &mut locks, Waiting::Forbidden, reply);
         drop(locks);
         if let Some(change) = ran.whole {
             ran.ready
@@ -268,11 +271,11 @@ impl<'w> Turn<'w> {
         request: Request<'_>,
         db: DbIndex,
         locks: &mut Locks<'_>,
-        may_block: bool,
+        waiting: Waiting<'_>,
         reply: &mut Reply,
     ) -> Ran {
         self.effects.clear();
-        let mut ran = self.run_unlogged(command, request, db, locks, may_block, reply);
+        let mut ran = self.run_unlogged(command, request, db, locks, waiting, reply);
         let lsn = if ran.as_requested && self.effects.count() == 0 {
             self.log.append_request(db, &request)
         } else {
@@ -292,7 +295,7 @@ impl<'w> Turn<'w> {
         request: Request<'_>,
         db: DbIndex,
         locks: &mut Locks<'_>,
-        may_block: bool,
+        waiting: Waiting<'_>,
         reply: &mut Reply,
     ) -> Ran {
         let start = reply.bytes().len();
@@ -311,7 +314,11 @@ impl<'w> Turn<'w> {
                 self.now,
             ),
             blocked: None,
-            may_block,
+            may_block: waiting != Waiting::Forbidden,
+            woken_by: match waiting {
+                Waiting::WokenBy(key) => Some(key),
+                _ => None,
+            },
         };
         if let Err(error) = (command.run)(&mut ctx) {
             ctx.reply.truncate(start);
@@ -503,14 +510,14 @@ impl Turn<'_> {
         while let Some((db, key)) = ready.pop_front() {
             for id in self.shared.registry.waiting_for(db, &key) {
                 if let Some(waiter) = self.shared.registry.claim(id) {
-                    ready.extend(self.serve_one(id, waiter));
+                    ready.extend(self.serve_one(id, waiter, &key));
                 }
             }
         }
     }
 
-    /// Runs a claimed waiter's command again; returns the keys that this made ready.
-    fn serve_one(&mut self, id: WaiterId, waiter: Waiter) -> Vec<(DbIndex, Vec<u8>)> {
+    /// Runs a claimed waiter's command again, because `key` was changed; returns the keys that this made ready.
+    fn serve_one(&mut self, id: WaiterId, waiter: Waiter, key: &[u8]) -> Vec<(DbIndex, Vec<u8>)> {
         let args: Vec<&[u8]> = waiter.args.iter().map(Vec::as_slice).collect();
         let request = Request::new(&args);
         let mut reply = Reply::with_protocol(waiter.resp3);
@@ -524,7 +531,7 @@ impl Turn<'_> {
             request,
             waiter.db,
             &mut locks,
-            true,
+            Waiting::WokenBy(key),
             &mut reply,
         );
         let timed_out = if ran.wish.is_some() {

@@ -13,7 +13,7 @@ use super::execute::{
     settle,
 };
 use super::session::{Queued, Session, Watch, Watched};
-use crate::command::{Flags, Locks, Reply, Slots, is_due, lock_order};
+use crate::command::{Flags, Locks, Reply, Slots, Waiting, is_due, lock_order};
 use crate::keyspace::ExclusiveGate;
 use crate::text::integer;
 use crate::types::{DbIndex, Lsn};
@@ -221,7 +221,7 @@ impl Turn<'_> {
             Request::new(&args),
             session.db,
             locks,
-            false,
+            Waiting::Forbidden,
             reply,
         );
         if ran.as_requested {
