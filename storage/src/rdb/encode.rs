@@ -1,0 +1,207 @@
+//! From keys and values to bytes.
+//!
+//! Collections are written element by element, in the types that every version since Redis 4 reads: whoever loads them
+//! packs them by its own limits, they need no back-lengths, and they are about as large as their packed forms. A set
+//! of integers is the exception: it is written as the intset that it is, which is both smaller and quicker.
+
+use crate::text::integer::{self, IntText};
+use crate::value::{Object, Set};
+
+use super::format::{Access, Meta, ValueType, opcode, special};
+use super::lzf::Compressor;
+
+/// A value to be written.
+#[derive(Clone, Copy)]
+pub enum ValueRef<'a> {
+    /// A string.
+    String(&'a [u8]),
+    /// A string that is this integer in decimal.
+    Int(i64),
+    /// A collection.
+    Object(&'a Object),
+}
+
+/// Shorter strings are never compressed.
+const COMPRESS_LEN_MIN: usize = 21;
+
+/// The length of the longest 32-bit integer in decimal.
+const INT32_TEXT_LEN_MAX: usize = 11;
+
+/// Writes keys and values into buffers. Holds no state but scratch space, so one per thread will do.
+pub struct Encoder {
+    compressor: Option<Compressor>,
+    packed: Vec<u8>,
+}
+
+impl Encoder {
+    /// An encoder that compresses strings (64 KiB of table) or does not.
+    pub fn new(compress: bool) -> Encoder {
+        Encoder {
+            compressor: compress.then(Compressor::new),
+            packed: Vec::new(),
+        }
+    }
+
+    /// Appends a key with its value.
+    pub fn entry(&mut self, out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, meta: &Meta) {
+        if let Some(expire) = meta.expire {
+            out.push(opcode::EXPIRE_MS);
+            out.extend_from_slice(&expire.0.to_le_bytes());
+        }
+        match meta.access {
+            Some(Access::IdleSeconds(seconds)) => {
+                out.push(opcode::IDLE);
+                put_length(out, seconds);
+            }
+            Some(Access::Frequency(frequency)) => {
+                out.extend_from_slice(&[opcode::FREQUENCY, frequency])
+            }
+            None => {}
+        }
+        out.push(value_type(value) as u8);
+        self.string(out, key);
+        self.value(out, value);
+    }
+
+    /// Appends type and value, as DUMP has them.
+    pub(super) fn typed_value(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>) {
+        out.push(value_type(value) as u8);
+        self.value(out, value);
+    }
+
+    fn value(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>) {
+        let object = match value {
+            ValueRef::String(bytes) => return self.string(out, bytes),
+            ValueRef::Int(int) => return put_int(out, int),
+            ValueRef::Object(object) => object,
+        };
+        match object {
+            Object::List(list) => {
+                put_length(out, list.len() as u64);
+                list.iter().for_each(|element| self.string(out, element));
+            }
+            Object::Set(set) => match set.ints() {
+                Some(ints) => self.intset(out, ints),
+                None => {
+                    put_length(out, set.len() as u64);
+                    set.iter().for_each(|member| self.string(out, &member));
+                }
+            },
+            Object::Hash(hash) => {
+                put_length(out, hash.len() as u64);
+                for (field, value) in hash.iter() {
+                    self.string(out, field);
+                    self.string(out, value);
+                }
+            }
+            Object::ZSet(zset) => {
+                put_length(out, zset.len() as u64);
+                for (member, score) in zset.iter() {
+                    self.string(out, member);
+                    out.extend_from_slice(&score.to_le_bytes());
+                }
+            }
+        }
+    }
+
+    /// Appends a string in the shortest of its forms: as an integer, compressed, or as it is.
+    pub(super) fn string(&mut self, out: &mut Vec<u8>, bytes: &[u8]) {
+        if bytes.len() <= INT32_TEXT_LEN_MAX
+            && let Some(int) = integer::parse_i64(bytes)
+            && i32::try_from(int).is_ok()
+        {
+            return put_int(out, int);
+        }
+        if bytes.len() >= COMPRESS_LEN_MIN
+            && let Some(compressor) = &mut self.compressor
+        {
+            // What the second length costs must be won, and a little more.
+            let len_max = bytes.len() - 4 - length_len(bytes.len() as u64);
+            self.packed.clear();
+            if let Some(packed_len) = compressor.compress(bytes, &mut self.packed, len_max) {
+                out.push(special::MARK | special::LZF);
+                put_length(out, packed_len as u64);
+                put_length(out, bytes.len() as u64);
+                out.extend_from_slice(&self.packed);
+                return;
+            }
+        }
+        put_length(out, bytes.len() as u64);
+        out.extend_from_slice(bytes);
+    }
+
+    /// Appends sorted integers as an intset of the least width that holds them.
+    fn intset(&mut self, out: &mut Vec<u8>, ints: &[i64]) {
+        let fits = |min: i64, max: i64| ints.iter().all(|int| (min..=max).contains(int));
+        let width = match () {
+            () if fits(i16::MIN.into(), i16::MAX.into()) => 2,
+            () if fits(i32::MIN.into(), i32::MAX.into()) => 4,
+            () => 8,
+        };
+        let mut packed = Vec::with_capacity(8 + width * ints.len());
+        packed.extend_from_slice(&(width as u32).to_le_bytes());
+        packed.extend_from_slice(&(ints.len() as u32).to_le_bytes());
+        for int in ints {
+            packed.extend_from_slice(&int.to_le_bytes()[..width]);
+        }
+        self.string(out, &packed);
+    }
+}
+
+fn value_type(value: ValueRef<'_>) -> ValueType {
+    match value {
+        ValueRef::String(_) | ValueRef::Int(_) => ValueType::String,
+        ValueRef::Object(Object::List(_)) => ValueType::List,
+        ValueRef::Object(Object::Set(set)) if is_written_as_intset(set) => ValueType::SetIntset,
+        ValueRef::Object(Object::Set(_)) => ValueType::Set,
+        ValueRef::Object(Object::Hash(_)) => ValueType::Hash,
+        ValueRef::Object(Object::ZSet(_)) => ValueType::ZSet2,
+    }
+}
+
+fn is_written_as_intset(set: &Set) -> bool {
+    set.ints().is_some()
+}
+
+/// Appends an integer as a string: binary up to 32 bits, else as text.
+fn put_int(out: &mut Vec<u8>, int: i64) {
+    if let Ok(int) = i8::try_from(int) {
+        out.extend_from_slice(&[special::MARK | special::INT8, int as u8]);
+    } else if let Ok(int) = i16::try_from(int) {
+        out.push(special::MARK | special::INT16);
+        out.extend_from_slice(&int.to_le_bytes());
+    } else if let Ok(int) = i32::try_from(int) {
+        out.push(special::MARK | special::INT32);
+        out.extend_from_slice(&int.to_le_bytes());
+    } else {
+        let text = IntText::new(int);
+        put_length(out, text.len() as u64);
+        out.extend_from_slice(&text);
+    }
+}
+
+/// Appends a length field.
+pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
+    match length {
+        0..0x40 => out.push(length as u8),
+        0x40..0x4000 => out.extend_from_slice(&(0x4000 | length as u16).to_be_bytes()),
+        0x4000..=0xffff_ffff => {
+            out.push(0x80);
+            out.extend_from_slice(&(length as u32).to_be_bytes());
+        }
+        _ => {
+            out.push(0x81);
+            out.extend_from_slice(&length.to_be_bytes());
+        }
+    }
+}
+
+/// How long the length field for `length` is.
+fn length_len(length: u64) -> usize {
+    match length {
+        0..0x40 => 1,
+        0x40..0x4000 => 2,
+        0x4000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
