@@ -8,3 +8,5 @@ pub mod double;
 pub mod glob;
 pub mod integer;
 pub mod long_double;
+#[cfg(test)]
+mod redis_oracle;

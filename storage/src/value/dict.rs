@@ -350,3 +350,37 @@ fn drain<E: Entry>(segment: Arc<Segment<E>>) -> impl Iterator<Item = E> {
         Err(shared) => (*shared).clone().into_iter(),
     }
 }
+
+#[cfg(test)]
+impl<E: Entry> Dict<E> {
+    /// Checks every structural promise of the module's description.
+    pub(super) fn check(&self) {
+        let (mut count, mut largest) = (0, 0);
+        assert_eq!(self.pages.len(), self.segments.div_ceil(PAGE));
+        for index in 0..self.segments {
+            let segment = self.segment(index);
+            for entry in segment.iter() {
+                assert_eq!(
+                    self.locate(hash_of(entry.key())).0,
+                    index,
+                    "entry in the wrong segment"
+                );
+            }
+            count += segment.len();
+            largest = largest.max(segment.num_buckets());
+        }
+        assert!(self.pages.iter().all(|page| page.0.len() <= PAGE));
+        assert_eq!(count, self.len);
+        assert!(largest <= 1024, "a segment grew to {largest} places");
+        assert!(self.len <= self.segments * LOAD_MAX);
+    }
+
+    /// How many segments there are, and how many of them `other` does not share.
+    pub(super) fn unshared(&self, other: &Dict<E>) -> (usize, usize) {
+        let differs = |index: &usize| {
+            *index >= other.segments
+                || !std::ptr::eq::<Segment<E>>(self.segment(*index), other.segment(*index))
+        };
+        (self.segments, (0..self.segments).filter(differs).count())
+    }
+}

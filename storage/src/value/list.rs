@@ -259,18 +259,28 @@ impl List {
         match &mut self.0 {
             Form::One(packed) => packed.remove_range(positions.start, positions.end),
             Form::Many(tree) => {
-                // Cut at both ends so that whole chunks can go.
-                for cut in [positions.end, positions.start] {
-                    if let Some((_, at)) = tree.get(cut)
-                        && at > 0
-                    {
-                        let tail =
-                            tree.update(cut, |chunk, at| Arc::make_mut(&mut chunk.0).split_off(at));
-                        tree.insert(cut, Chunk(Arc::new(tail)));
+                // Thin out the chunks at both ends, so that what is left of the range is whole chunks.
+                let Range { start, mut end } = positions;
+                if let Some((chunk, at)) = tree.get(start) {
+                    let here = (chunk.0.len() - at).min(end - start);
+                    if here < chunk.0.len() {
+                        tree.update(start, |chunk, at| {
+                            Arc::make_mut(&mut chunk.0).remove_range(at, at + here)
+                        });
+                        end -= here;
                     }
                 }
-                tree.remove_range(positions.clone());
-                join_neighbours(tree, positions.start);
+                if let Some((_, at)) = tree.get(end)
+                    && at > 0
+                    && end > start
+                {
+                    tree.update(end, |chunk, at| {
+                        Arc::make_mut(&mut chunk.0).remove_range(0, at)
+                    });
+                    end -= at;
+                }
+                tree.remove_range(start..end);
+                join_neighbours(tree, start);
             }
         }
     }
@@ -478,5 +488,17 @@ impl<'a> Iterator for RevIter<'a> {
                 .next()
                 .map(|chunk| chunk.0.iter_rev_before(chunk.0.len()));
         }
+    }
+}
+
+#[cfg(test)]
+impl List {
+    /// Checks the tree and the chunks; returns the number of chunks.
+    pub(super) fn check(&self) -> usize {
+        if let Form::Many(tree) = &self.0 {
+            tree.check(|(), ()| true);
+        }
+        assert_eq!(self.chunks().map(|(len, _)| len).sum::<usize>(), self.len());
+        self.chunk_count()
     }
 }

@@ -30,6 +30,9 @@ mod tree;
 mod zset;
 mod zset_bounds;
 
+#[cfg(test)]
+mod tests;
+
 pub use hash::Hash;
 pub use limits::Limits;
 pub use list::{End, List};

@@ -598,3 +598,38 @@ impl<'a, T: Item> Iterator for RevIter<'a, T> {
         }
     }
 }
+
+#[cfg(test)]
+impl<T: Item> Tree<T> {
+    /// Checks every structural promise of the module's description; returns the depth.
+    pub(super) fn check(&self, same_key: impl Fn(&T::Key, &T::Key) -> bool) -> usize {
+        fn check<T: Item>(node: &Node<T>, same_key: &impl Fn(&T::Key, &T::Key) -> bool) -> usize {
+            assert!(node.count() <= node.capacity());
+            let Node::Inner(children) = node else {
+                return 1;
+            };
+            let mut depth = None;
+            for child in children {
+                assert!(child.node.count() > 0, "empty node");
+                assert_eq!(child.weight, child.node.weight());
+                assert!(
+                    same_key(&child.first, &child.node.first()),
+                    "separator is not the first key"
+                );
+                let below = check(&child.node, same_key);
+                assert_eq!(
+                    *depth.get_or_insert(below),
+                    below,
+                    "leaves at different depths"
+                );
+            }
+            depth.expect("inner nodes have children") + 1
+        }
+        assert_eq!(self.weight, self.root.weight());
+        assert!(
+            !matches!(&*self.root, Node::Inner(children) if children.len() < 2),
+            "root without a choice"
+        );
+        check(&self.root, &same_key)
+    }
+}

@@ -538,3 +538,28 @@ impl ZSetBuilder {
         Some(ZSet(Form::Small(packed)))
     }
 }
+
+#[cfg(test)]
+impl ZSet {
+    /// Checks that both halves of the large form agree and keep their promises.
+    pub(super) fn check(&self) {
+        let mut last: Option<(&[u8], f64)> = None;
+        for pair in self.iter() {
+            assert!(
+                last.is_none_or(|last| order(last, pair).is_lt()),
+                "out of order"
+            );
+            last = Some(pair);
+        }
+        if let Form::Large { dict, tree } = &self.0 {
+            dict.check();
+            tree.check(|a, b| order(a.pair(), b.pair()).is_eq());
+            assert_eq!(dict.len(), tree.weight());
+            assert!(
+                tree.iter_from(0).0.all(
+                    |entry| dict.get(&entry.member.slice).map(|e| e.score) == Some(entry.score)
+                )
+            );
+        }
+    }
+}
