@@ -121,6 +121,14 @@ impl<'a> Ctx<'a> {
         }
     }
 
+    /// Fails if a string of `len` bytes would be longer than `proto-max-bulk-len`.
+    pub fn check_string_len(&self, len: usize) -> Result<(), CommandError> {
+        if len > self.data.settings.string_len_max {
+            return Err(CommandError::StringTooLong);
+        }
+        Ok(())
+    }
+
     /// An arity error for this command.
     pub fn arity_error(&self) -> CommandError {
         CommandError::Arity(self.spec.name.into())
@@ -535,6 +543,15 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// The bytes of a string, without leaving a trace of the look-up.
+    pub fn peek_string(&mut self, key: &[u8]) -> Result<Option<&[u8]>, CommandError> {
+        match self.peek(key).map(Record::value) {
+            None => Ok(None),
+            Some(ValueRef::Str(bytes, _)) => Ok(Some(bytes)),
+            Some(ValueRef::Object(_)) => Err(CommandError::WrongType),
+        }
+    }
+
     /// A collection, for reading.
     pub fn read_as<T: ObjectKind>(&mut self, key: &[u8]) -> Result<Option<&T>, CommandError> {
         match self.read(key).map(Record::value) {
@@ -643,6 +660,11 @@ impl<'a> Data<'a> {
             }
             None => false,
         }
+    }
+
+    /// The command that the removal of a key whose time has come is logged as.
+    pub fn expire_command(&self) -> &'static [u8] {
+        self.settings.expire_command()
     }
 
     /// Says that `key` was changed, created or removed: fails transactions that watch it, wakes clients that wait for

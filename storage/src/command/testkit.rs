@@ -70,6 +70,24 @@ impl Client {
         self.run_args(&args)
     }
 
+    /// Runs a command given as words; what is to be logged of it, one line for each command.
+    pub fn logged(&mut self, line: &str) -> Vec<String> {
+        let dirty = self.engine().stats().dirty.get();
+        self.run(line);
+        let changed = self.engine().stats().dirty.get() > dirty;
+        let turn = self.worker.turn();
+        let effects = turn.last_effects();
+        if effects.count() == 0 {
+            return changed.then(|| line.to_owned()).into_iter().collect();
+        }
+        let mut raw = effects.bytes();
+        let mut lines = Vec::new();
+        while !raw.is_empty() {
+            lines.push(show(&mut raw).replace(['[', ']', '"', ','], ""));
+        }
+        lines
+    }
+
     /// Runs a command given as arguments.
     pub fn run_args(&mut self, args: &[&[u8]]) -> String {
         let raw = self.run_raw(args);

@@ -137,6 +137,12 @@ impl<'w> Turn<'w> {
         self.now
     }
 
+    /// What the last command that ran by itself named as its effects.
+    #[cfg(test)]
+    pub(crate) fn last_effects(&self) -> &Effects {
+        self.effects
+    }
+
     /// The settings of the batch.
     pub fn settings(&self) -> &Settings {
         &self.settings

@@ -256,6 +256,46 @@ impl Record {
         Some(unsafe { &mut *unshared })
     }
 
+    /// A short string's bytes, resized to `len` (the first bytes are kept, new ones are zero), to be written; its
+    /// kind becomes `kind`. Allocates nothing if the length stays. `None`, with nothing changed, if the value is out
+    /// of line or `len` is above [`INLINE_VALUE_MAX`].
+    pub fn inline_mut(&mut self, len: usize, kind: StringKind) -> Option<&mut [u8]> {
+        let mut shape = self.shape();
+        if shape.flags & OUT_OF_LINE != 0 || len > INLINE_VALUE_MAX {
+            return None;
+        }
+        let old_len = shape.value_len;
+        if len != old_len {
+            let old_layout = shape.layout();
+            shape.value_len = len;
+            let layout = shape.layout();
+            // SAFETY: the allocation was made with `old_layout`, and the new size is not zero.
+            let moved = unsafe { alloc::realloc(self.base(), old_layout, layout.size()) };
+            let Some(base) = NonNull::new(moved) else {
+                alloc::handle_alloc_error(layout)
+            };
+            assert!(
+                base.addr().get() <= ADDRESS_MASK,
+                "the platform hands out addresses of more than 48 bits"
+            );
+            let tag = self.tag();
+            self.tagged = base;
+            self.set_tag(tag);
+            // SAFETY: the allocation has the layout of `shape`: room for the length at its place, and for `len` bytes
+            // at `value_at`, of which the first `old_len` are as they were.
+            unsafe {
+                self.at(shape.value_len_at())
+                    .cast::<u16>()
+                    .write_unaligned(len as u16);
+                self.at(shape.value_at() + old_len.min(len))
+                    .write_bytes(0, len.saturating_sub(old_len));
+            }
+        }
+        self.set_flags((shape.flags & !KIND_MASK) | kind as u8);
+        // SAFETY: `len` initialised bytes lie at `value_at`, and `&mut self` makes this the only access.
+        Some(unsafe { slice::from_raw_parts_mut(self.at(shape.value_at()), len) })
+    }
+
     /// The snapshot epoch in which the record was last written.
     pub fn epoch(&self) -> u32 {
         self.fixed().epoch.load(Ordering::Relaxed)

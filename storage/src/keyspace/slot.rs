@@ -11,11 +11,14 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::cut::SideQueues;
 use super::hash::KeyRef;
-use super::record::{Record, StringKind};
+use super::record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
 use super::table::Table;
 use super::{Counters, Data, Database, Gate};
 use crate::types::{DbIndex, Lsn, UnixMillis};
 use crate::value::Object;
+
+/// Spare room that a long string gets when it grows, unless its own length or an eighth of it says otherwise.
+const SPARE_MIN: usize = 1024 * 1024;
 
 /// A slot's header, one cache line.
 #[repr(align(64))]
@@ -374,6 +377,42 @@ impl<'a> RecordMut<'a> {
     pub fn replace_value(&mut self, value: Vec<u8>, kind: StringKind) -> Record {
         let record = Record::string_owned(self.record.key(), value, kind, self.record.expire_at());
         self.replace(record)
+    }
+
+    /// Makes the value of a short string another short string, in place where the lengths are equal. False, with
+    /// nothing changed, if either is too long for that or the value is a collection.
+    pub fn set_inline(&mut self, value: &[u8], kind: StringKind) -> bool {
+        match self.record.inline_mut(value.len(), kind) {
+            Some(bytes) => {
+                bytes.copy_from_slice(value);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// A string's bytes, resized to `len` (new ones are zero), to be changed in place; its kind becomes `Raw`.
+    /// `None` for a collection. Growing a long string again and again takes linear time in all.
+    pub fn string_resized(&mut self, len: usize) -> Option<&mut [u8]> {
+        let ValueRef::Str(bytes, _) = self.record.value() else {
+            return None;
+        };
+        if !self.record.is_out_of_line() {
+            if len <= INLINE_VALUE_MAX {
+                return self.record.inline_mut(len, StringKind::Raw);
+            }
+            let mut long = Vec::with_capacity(len);
+            long.extend_from_slice(bytes);
+            long.resize(len, 0);
+            drop(self.replace_value(long, StringKind::Raw));
+        }
+        let long = self.record.string_mut()?;
+        if len > long.capacity() {
+            let spare = len.min((len / 8).max(SPARE_MIN));
+            long.reserve_exact(len - long.len() + spare);
+        }
+        long.resize(len, 0);
+        Some(long)
     }
 
     /// Makes the value a collection, keeping key, expiry and access data. Returns the old record.
