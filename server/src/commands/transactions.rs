@@ -1,0 +1,106 @@
+//! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
+
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, KeySpec};
+use hardtack_storage::engine::Transaction;
+
+use crate::dispatch;
+
+use super::{Call, CallResult, DONE, ServerCommand};
+
+const SPEC: CommandSpec = CommandSpec {
+    group: Group::Transactions,
+    flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::FAST).with(Flags::ALLOW_BUSY),
+    ..CommandSpec::DEFAULT
+};
+
+/// The chapter's rows of the command table.
+pub(super) static COMMANDS: &[ServerCommand] = &[
+    ServerCommand {
+        spec: CommandSpec { name: "discard", since: "2.0.0", summary: "Drops the open transaction.", ..SPEC },
+        run: discard,
+    },
+    ServerCommand {
+        spec: CommandSpec {
+            name: "exec",
+            since: "1.2.0",
+            flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SKIP_SLOWLOG),
+            summary: "Runs the open transaction.",
+            complexity: "That of the queued commands",
+            ..SPEC
+        },
+        run: exec,
+    },
+    ServerCommand {
+        spec: CommandSpec { name: "multi", since: "1.2.0", summary: "Opens a transaction.", ..SPEC },
+        run: multi,
+    },
+    ServerCommand {
+        spec: CommandSpec { name: "unwatch", since: "2.2.0", summary: "Forgets the watched keys.", ..SPEC },
+        run: unwatch,
+    },
+    ServerCommand {
+        spec: CommandSpec {
+            name: "watch",
+            arity: -2,
+            since: "2.2.0",
+            keys: KeySpec::all("RO"),
+            summary: "Makes the next transaction fail if one of these keys changes before it.",
+            complexity: "O(1) per key",
+            syntax: "key [key ...]",
+            ..SPEC
+        },
+        run: watch,
+    },
+];
+
+fn multi(call: &mut Call<'_, '_>) -> CallResult {
+    if call.session.transaction.is_some() {
+        return Err(CommandError::err("MULTI calls can not be nested"));
+    }
+    call.session.transaction = Some(Transaction::default());
+    call.reply.ok();
+    DONE
+}
+
+fn discard(call: &mut Call<'_, '_>) -> CallResult {
+    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_some()) else {
+        return Err(CommandError::err("DISCARD without MULTI"));
+    };
+    turn.discard(call.session);
+    call.reply.ok();
+    DONE
+}
+
+fn watch(call: &mut Call<'_, '_>) -> CallResult {
+    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_none()) else {
+        return Err(CommandError::err("WATCH inside MULTI is not allowed"));
+    };
+    for key in &call.args[1..] {
+        turn.watch(call.session, key);
+    }
+    call.reply.ok();
+    DONE
+}
+
+fn unwatch(call: &mut Call<'_, '_>) -> CallResult {
+    // Inside a transaction there is nothing left to forget: EXEC has used up the watches.
+    if let Some(turn) = &mut call.turn {
+        turn.unwatch(call.session);
+    }
+    call.reply.ok();
+    DONE
+}
+
+/// Runs the transaction; its commands on the server run in its midst, without the engine.
+fn exec(call: &mut Call<'_, '_>) -> CallResult {
+    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_some()) else {
+        return Err(CommandError::err("EXEC without MULTI"));
+    };
+    let (server, client) = (call.server, &mut *call.client);
+    let outcome = turn.exec(call.session, call.reply, &mut |session, queued, reply| {
+        let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
+        let mut inner = Call { server, client: &mut *client, session, turn: None, args: &args, reply };
+        dispatch::run_queued(&mut inner);
+    });
+    Ok(outcome.lsn)
+}

@@ -1,0 +1,159 @@
+//! From a parsed request to a reply: which command it is, whether it may run now, and running it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use hardtack_storage::Lsn;
+use hardtack_storage::command::{CommandError, Flags, Reply};
+use hardtack_storage::engine::{Blocked, Deliver, Queued, Request, Session, Turn};
+
+use crate::commands::{Call, Entry, Run};
+use crate::conn::Client;
+use crate::server::Server;
+
+/// What became of a request.
+pub enum Step {
+    /// It was answered; the reply depends on the LSN.
+    Done(Lsn),
+    /// It waits for a key.
+    Blocked(Blocked),
+}
+
+/// Runs one request whose command has been looked up.
+#[expect(clippy::too_many_arguments, reason = "the parts of a request's surroundings")]
+pub fn run(
+    server: &Arc<Server>,
+    client: &mut Client,
+    session: &mut Session,
+    turn: &mut Turn<'_>,
+    entry: Option<&Arc<Entry>>,
+    request: Request<'_>,
+    deliver: Option<&Arc<dyn Deliver>>,
+    reply: &mut Reply,
+) -> Step {
+    let entry = match admit(server, client, session, entry, request.args) {
+        Ok(entry) => entry,
+        Err(refusal) => {
+            if let Some(transaction) = &mut session.transaction {
+                transaction.aborted = true;
+            }
+            if let Some(entry) = entry {
+                entry.stats.rejected.add(1);
+            }
+            server.stats.count_error(refusal.prefix());
+            reply.error(refusal);
+            return Step::Done(Lsn::ZERO);
+        }
+    };
+    if let Some(transaction) = &mut session.transaction
+        && !runs_inside_multi(entry.spec.name)
+    {
+        let command = match entry.run {
+            Run::Data(command) => Some(command),
+            Run::Server(_) => None,
+        };
+        let args = request.args.iter().map(|arg| arg.to_vec()).collect();
+        transaction.queue.push(Queued { args, command });
+        reply.simple("QUEUED");
+        return Step::Done(Lsn::ZERO);
+    }
+    let start = Instant::now();
+    let step = match entry.run {
+        Run::Data(command) => {
+            let outcome = turn.run(session, command, request, deliver, reply);
+            match outcome.blocked {
+                Some(blocked) => Step::Blocked(blocked),
+                None => Step::Done(outcome.lsn),
+            }
+        }
+        Run::Server(run) => {
+            let mut call = Call { server, client, session, turn: Some(turn), args: request.args, reply };
+            match run(&mut call) {
+                Ok(lsn) => Step::Done(lsn),
+                Err(error) => {
+                    call.reply.error(error);
+                    Step::Done(Lsn::ZERO)
+                }
+            }
+        }
+    };
+    account(server, entry, request.args, client, start, reply);
+    step
+}
+
+/// Runs a command on the server that was queued in a transaction.
+pub fn run_queued(call: &mut Call<'_, '_>) {
+    let Some(entry) = call.server.commands.find(call.args[0]).cloned() else {
+        call.reply.error(CommandError::err("unknown command"));
+        return;
+    };
+    let start = Instant::now();
+    if let Run::Server(run) = entry.run
+        && let Err(error) = run(call)
+    {
+        call.reply.error(error);
+    }
+    account(call.server, &entry, call.args, call.client, start, call.reply);
+}
+
+/// Counts a command that has run.
+fn account(server: &Server, entry: &Entry, args: &[&[u8]], client: &Client, start: Instant, reply: &mut Reply) {
+    let took = start.elapsed();
+    entry.stats.calls.add(1);
+    entry.stats.nanos.add(took.as_nanos() as u64);
+    if let Some(prefix) = reply.take_error() {
+        entry.stats.failed.add(1);
+        server.stats.count_error(&prefix);
+    }
+    server.slowlog.note(entry.spec, args, took, client);
+}
+
+/// Commands that act on an open transaction instead of joining it.
+fn runs_inside_multi(name: &str) -> bool {
+    matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+}
+
+/// Whether the request may run (or be queued) now.
+fn admit<'e>(
+    server: &Server,
+    client: &Client,
+    session: &Session,
+    entry: Option<&'e Arc<Entry>>,
+    args: &[&[u8]],
+) -> Result<&'e Arc<Entry>, CommandError> {
+    let Some(entry) = entry else { return Err(unknown_command(args)) };
+    let (spec, flags) = (entry.spec, entry.spec.flags);
+    if !spec.arity_fits(args.len()) {
+        return Err(CommandError::Arity(spec.name.into()));
+    }
+    if !client.authenticated && !flags.has(Flags::NO_AUTH) {
+        return Err(CommandError::Other("NOAUTH", "Authentication required.".into()));
+    }
+    if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
+        return Err(CommandError::err("Command not allowed inside a transaction"));
+    }
+    if flags.has(Flags::WRITE)
+        && let Err(reason) = server.engine.may_write()
+    {
+        return Err(reason);
+    }
+    if server.is_loading() && !flags.has(Flags::LOADING) {
+        return Err(CommandError::Other("LOADING", "Redis is loading the dataset in memory".into()));
+    }
+    Ok(entry)
+}
+
+/// The error for a command that does not exist; shows what was sent, within limits.
+fn unknown_command(args: &[&[u8]]) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    let show = |arg: &[u8]| String::from_utf8_lossy(&arg[..arg.len().min(SHOWN_MAX)]).into_owned();
+    let mut rest = String::new();
+    for arg in &args[1..] {
+        if rest.len() >= SHOWN_MAX {
+            break;
+        }
+        let arg = &arg[..arg.len().min(SHOWN_MAX - rest.len())];
+        rest.push_str(&format!("'{}' ", show(arg)));
+    }
+    CommandError::err(format!("unknown command '{}', with args beginning with: {rest}", show(args[0])))
+}

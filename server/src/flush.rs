@@ -1,0 +1,191 @@
+//! Replies leave at the end of a turn.
+//!
+//! Connections do not write to their sockets. They leave their replies in an [`Out`] and put it on their thread's
+//! list; the thread's flusher, a task that is queued behind the connections which are ready now, writes the log once
+//! for all of them and then sends each reply whose LSN is covered. What is not covered yet (a sync that `always`
+//! waits for, a write that the log's own thread has to do) stays until the log's notification.
+
+use std::cell::{Cell, RefCell};
+use std::io;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+
+use atomic_waker::AtomicWaker;
+use hardtack_storage::Lsn;
+use hardtack_storage::engine::Engine;
+use tokio::task::spawn_local;
+
+use crate::stream::WriteHalf;
+
+/// Bytes of buffer that a connection keeps when its replies have left.
+const KEPT_BYTES: usize = 16 * 1024;
+
+/// Replies on their way to one client.
+pub struct Out {
+    stream: WriteHalf,
+    buf: RefCell<Vec<u8>>,
+    /// The first so many bytes may leave.
+    covered: Cell<usize>,
+    /// The rest may leave when this is covered.
+    lsn: Cell<Lsn>,
+    queued: Cell<bool>,
+    /// A task waits until the socket takes more.
+    draining: Cell<bool>,
+    failed: Cell<bool>,
+    /// Woken when the buffer has been sent.
+    sent: AtomicWaker,
+}
+
+impl Out {
+    /// An empty buffer for a socket.
+    pub fn new(stream: WriteHalf) -> Rc<Out> {
+        Rc::new(Out {
+            stream,
+            buf: RefCell::default(),
+            covered: Cell::new(0),
+            lsn: Cell::new(Lsn::ZERO),
+            queued: Cell::new(false),
+            draining: Cell::new(false),
+            failed: Cell::new(false),
+            sent: AtomicWaker::new(),
+        })
+    }
+
+    /// Bytes that have not left yet.
+    pub fn len(&self) -> usize {
+        self.buf.borrow().len()
+    }
+
+    /// Whether the socket has failed: nothing will leave any more.
+    pub fn has_failed(&self) -> bool {
+        self.failed.get()
+    }
+
+    /// Waits until at most `limit` bytes have yet to leave, or the socket fails.
+    pub async fn below(&self, limit: usize) {
+        std::future::poll_fn(|cx| {
+            self.sent.register(cx.waker());
+            if self.len() <= limit || self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+    }
+
+    /// Sends what may leave, as far as the socket takes it; false if some of it is left.
+    fn send(&self) -> bool {
+        let mut buf = self.buf.borrow_mut();
+        let mut start = 0;
+        let end = self.covered.get();
+        let done = loop {
+            if start == end {
+                break true;
+            }
+            match self.stream.try_write(&buf[start..end]) {
+                Ok(0) => break self.fail(),
+                Ok(n) => start += n,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => break false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => break self.fail(),
+            }
+        };
+        if start == buf.len() || self.has_failed() {
+            buf.clear();
+            // A rare large reply gives its memory back.
+            buf.shrink_to(KEPT_BYTES);
+            self.covered.set(0);
+        } else {
+            buf.drain(..start);
+            self.covered.set(end - start);
+        }
+        drop(buf);
+        self.sent.wake();
+        done
+    }
+
+    fn fail(&self) -> bool {
+        self.failed.set(true);
+        true
+    }
+}
+
+/// One thread's flusher.
+pub struct Flusher {
+    engine: Engine,
+    queue: RefCell<Vec<Rc<Out>>>,
+    /// The flusher will run anyway.
+    scheduled: Cell<bool>,
+    /// Woken by connections of this thread and by the log's threads.
+    waker: Arc<AtomicWaker>,
+}
+
+impl Flusher {
+    /// A flusher for the calling thread; [`Flusher::run`] does its work.
+    pub fn new(engine: Engine) -> Rc<Flusher> {
+        let waker = Arc::new(AtomicWaker::new());
+        let wake = waker.clone();
+        engine.on_log_progress(Arc::new(move || wake.wake()));
+        Rc::new(Flusher { engine, queue: RefCell::default(), scheduled: Cell::new(false), waker })
+    }
+
+    /// Hands over replies that depend on `lsn`; `reply` is left empty.
+    pub fn push(&self, out: &Rc<Out>, reply: &mut Vec<u8>, lsn: Lsn) {
+        let mut buf = out.buf.borrow_mut();
+        if buf.is_empty() {
+            std::mem::swap(&mut *buf, reply);
+        } else {
+            buf.extend_from_slice(reply);
+            reply.clear();
+        }
+        out.lsn.set(out.lsn.get().max(lsn));
+        if !out.queued.replace(true) {
+            self.queue.borrow_mut().push(out.clone());
+        }
+        if !self.scheduled.replace(true) {
+            self.waker.wake();
+        }
+    }
+
+    /// Sends replies for as long as the thread lives.
+    pub async fn run(self: Rc<Self>) {
+        std::future::poll_fn(|cx| {
+            self.waker.register(cx.waker());
+            self.flush();
+            Poll::<()>::Pending
+        })
+        .await
+    }
+
+    fn flush(&self) {
+        self.scheduled.set(false);
+        let mut queue = std::mem::take(&mut *self.queue.borrow_mut());
+        if queue.is_empty() {
+            return;
+        }
+        let needed = queue.iter().map(|out| out.lsn.get()).max().unwrap_or_default();
+        let covered = self.engine.write_log(needed);
+        queue.retain(|out| {
+            if out.lsn.get() > covered {
+                return true;
+            }
+            out.queued.set(false);
+            out.covered.set(out.len());
+            if !out.draining.get() && !out.send() {
+                out.draining.set(true);
+                spawn_local(drain(out.clone()));
+            }
+            false
+        });
+        // Nothing was pushed meanwhile: only this thread pushes.
+        *self.queue.borrow_mut() = queue;
+    }
+}
+
+/// Sends the rest when the socket takes it.
+async fn drain(out: Rc<Out>) {
+    while !out.send() {
+        if out.stream.writable().await.is_err() {
+            out.fail();
+        }
+    }
+    out.draining.set(false);
+}
