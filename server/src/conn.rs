@@ -1,0 +1,480 @@
+//! One connection: reads what is there, runs every complete request in it, hands all replies over at once.
+//!
+//! Requests are handled in windows: parse up to [`WINDOW`] of them, find their commands and keys, prefetch what the
+//! look-ups will touch, run them in order. A single request is a window of one. A turn is bounded by
+//! [`TURN_REQUESTS`], after which the other connections of the thread have theirs.
+
+use std::future::poll_fn;
+use std::mem;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+
+use hardtack_storage::Lsn;
+use hardtack_storage::command::{Flags, KeySpec, Reply};
+use hardtack_storage::engine::{Blocked, Deliver, Request, Session};
+use smallvec::SmallVec;
+use tokio::io::ReadBuf;
+use tokio::time::Instant;
+
+use crate::client::{ClientHandle, NewClient};
+use crate::commands::{Entry, Run};
+use crate::dispatch::{self, Step};
+use crate::flush::Out;
+use crate::io::{Local, READ_BYTES};
+use crate::resp::{Batch, Limits, Parser, Stop};
+use crate::server::Server;
+use crate::stream::{ReadHalf, WriteHalf};
+
+/// Requests that are prefetched for together.
+const WINDOW: usize = 32;
+/// Requests that a connection may run before others have their turn.
+const TURN_REQUESTS: usize = 256;
+/// Bytes of replies that may pile up before the connection's next requests have to wait.
+const UNSENT_MAX: usize = 1 << 20;
+
+/// What commands on the connection and the server may change of it.
+pub struct Client {
+    /// What others know of it.
+    pub handle: Arc<ClientHandle>,
+    /// Whether it may run commands.
+    pub authenticated: bool,
+    /// Whether the connection ends when its replies have left.
+    pub close_after_reply: bool,
+    /// CLIENT REPLY.
+    pub replies: Replies,
+}
+
+/// Which replies a client wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replies {
+    /// All.
+    On,
+    /// None.
+    Off,
+    /// All but that of the next command.
+    SkipNext,
+    /// All but that of this command.
+    SkipThis,
+}
+
+/// A connection.
+pub struct Conn {
+    local: Rc<Local>,
+    read: ReadHalf,
+    out: Rc<Out>,
+    client: Client,
+    session: Session,
+    parser: Parser,
+    /// Bytes of an incomplete request.
+    partial: Vec<u8>,
+    reply: Reply,
+    deliver: Arc<dyn Deliver>,
+    /// The command that the last request named; the next one often names the same.
+    last_entry: Option<(SmallVec<[u8; 16]>, Arc<Entry>)>,
+}
+
+/// Why a turn ended.
+enum Turned {
+    /// Everything complete has been run.
+    Idle,
+    /// There may be more to run.
+    More,
+    /// A command waits; requests behind it are in the carry-over.
+    Blocked(Blocked),
+    /// A command is to run on a thread of its own; so are the requests behind it kept.
+    Long,
+    /// The connection ends when its replies have left.
+    Close,
+}
+
+/// Requests that were parsed but not run yet, with the buffer they stand in.
+struct Carry {
+    buf: Vec<u8>,
+    batch: Batch,
+    next: usize,
+    consumed: usize,
+    stop: Stop,
+}
+
+impl Conn {
+    /// Admits a client.
+    pub fn new(local: Rc<Local>, read: ReadHalf, write: WriteHalf, new: NewClient) -> Conn {
+        let server = &local.server;
+        let handle = server.clients.add(new);
+        server.stats.connections_received.add(1);
+        let authenticated = server.config().requirepass.is_empty();
+        Conn {
+            read,
+            out: Out::new(write),
+            client: Client { handle: handle.clone(), authenticated, close_after_reply: false, replies: Replies::On },
+            session: Session::new(),
+            parser: Parser::new(),
+            partial: Vec::new(),
+            reply: Reply::new(),
+            deliver: handle,
+            last_entry: None,
+            local,
+        }
+    }
+
+    /// Serves the client until it leaves or is made to.
+    pub async fn run(mut self) {
+        self.serve().await;
+        let id = self.client.handle.waiting.lock().take();
+        if let Some(id) = id {
+            self.local.server.engine.stop_waiting(id);
+        }
+        self.local.server.engine.end_session(&mut self.session);
+        self.local.server.clients.remove(self.client.handle.id);
+    }
+
+    async fn serve(&mut self) {
+        let mut carry: Option<Carry> = None;
+        loop {
+            let turned = match carry.take() {
+                Some(carry_over) => self.run_batch(carry_over, &mut carry),
+                None => match self.read_and_run(&mut carry).await {
+                    Some(turned) => turned,
+                    None => return,
+                },
+            };
+            match turned {
+                Turned::Idle => {}
+                Turned::More => tokio::task::yield_now().await,
+                Turned::Blocked(blocked) => self.wait(blocked).await,
+                Turned::Long => {
+                    let Some(carry) = &mut carry else { return };
+                    self.run_long(carry).await;
+                }
+                Turned::Close => {
+                    self.out.below(0).await;
+                    return;
+                }
+            }
+            if self.client.handle.is_killed() || self.out.has_failed() {
+                return;
+            }
+            if self.out.len() > UNSENT_MAX {
+                self.out.below(UNSENT_MAX / 2).await;
+            }
+        }
+    }
+
+    /// Waits for bytes and runs the requests in them; `None` when the client is gone.
+    async fn read_and_run(&mut self, carry: &mut Option<Carry>) -> Option<Turned> {
+        let (read, handle, partial, local) = (&mut self.read, &self.client.handle, &mut self.partial, &self.local);
+        let buf = poll_fn(|cx| {
+            handle.waker().register(cx.waker());
+            if handle.is_leaving() {
+                return Poll::Ready(None);
+            }
+            // The thread's buffer serves whoever has bytes to read; an unfinished request stays with its connection.
+            let mut buf = if partial.is_empty() { local.read_buf.take() } else { mem::take(partial) };
+            let len = buf.len();
+            buf.reserve(READ_BYTES.min(len.max(READ_BYTES)));
+            let mut unfilled = ReadBuf::uninit(buf.spare_capacity_mut());
+            let outcome = read.poll_read(cx, &mut unfilled);
+            let filled = unfilled.filled().len();
+            match outcome {
+                Poll::Ready(Ok(())) if filled > 0 => {
+                    advance(&mut buf, filled);
+                    Poll::Ready(Some(buf))
+                }
+                Poll::Pending => {
+                    keep(buf, partial, local);
+                    Poll::Pending
+                }
+                Poll::Ready(_) => {
+                    keep(buf, partial, local);
+                    Poll::Ready(None)
+                }
+            }
+        })
+        .await?;
+        self.local.server.stats.net_input_bytes.add(buf.len() as u64);
+        let batch = self.local.batch.take();
+        Some(self.run_batch(Carry { buf, batch, next: 0, consumed: 0, stop: Stop::Full }, carry))
+    }
+
+    /// Runs the requests of a buffer for one turn. What has to be run later goes to `rest`.
+    fn run_batch(&mut self, mut carry: Carry, rest: &mut Option<Carry>) -> Turned {
+        let local = self.local.clone();
+        let server = &local.server;
+        let mut worker = local.worker.borrow_mut();
+        let mut lsn = Lsn::ZERO;
+        let mut ran = 0;
+        let turned = loop {
+            if carry.next == carry.batch.len() {
+                // What comes next is at the buffer's front again.
+                carry.buf.drain(..carry.consumed);
+                carry.next = 0;
+                carry.consumed = 0;
+                carry.batch.clear();
+                match &carry.stop {
+                    Stop::Incomplete { .. } => break Turned::Idle,
+                    Stop::Broken(error) => {
+                        self.reply.error(String::from_utf8_lossy(&error.reply()));
+                        break Turned::Close;
+                    }
+                    Stop::Full if ran >= TURN_REQUESTS => break Turned::More,
+                    Stop::Full => {}
+                }
+                if carry.buf.is_empty() {
+                    break Turned::Idle;
+                }
+                let limits = Limits {
+                    bulk_bytes_max: server.config().proto_max_bulk_len,
+                    authenticated: self.client.authenticated,
+                };
+                (carry.consumed, carry.stop) = self.parser.parse(&mut carry.buf, &limits, WINDOW, &mut carry.batch);
+                continue;
+            }
+            let window = self.run_window(&local, &mut worker, &mut carry, &mut lsn);
+            ran += WINDOW;
+            if let Some(turned) = window {
+                break turned;
+            }
+        };
+        drop(worker);
+        self.observe(&carry);
+        match turned {
+            Turned::Idle | Turned::Close => {
+                carry.batch.clear();
+                local.batch.replace(carry.batch);
+                keep(carry.buf, &mut self.partial, &local);
+            }
+            Turned::More | Turned::Blocked(_) | Turned::Long => *rest = Some(carry),
+        }
+        self.hand_over(lsn);
+        turned
+    }
+
+    /// Runs the parsed requests; returns why it stopped early, if it did.
+    fn run_window(
+        &mut self,
+        local: &Local,
+        worker: &mut hardtack_storage::engine::Worker,
+        carry: &mut Carry,
+        lsn: &mut Lsn,
+    ) -> Option<Turned> {
+        let server = &local.server;
+        let mut entries: SmallVec<[Option<Arc<Entry>>; WINDOW]> = SmallVec::new();
+        let mut hints: SmallVec<[Option<hardtack_storage::keyspace::KeyRef<'_>>; WINDOW]> = SmallVec::new();
+        let buf = &carry.buf[..];
+        let mut turn = worker.turn();
+        for index in carry.next..carry.batch.len() {
+            let request = carry.batch.get(index);
+            let entry = self.find(server, request.args[0].of(buf));
+            let key = entry.as_ref().and_then(|entry| match entry.spec.keys {
+                KeySpec::Range { first: 1, .. } => request.args.get(1).map(|arg| turn.key(arg.of(buf))),
+                _ => None,
+            });
+            entries.push(entry);
+            hints.push(key);
+        }
+        if hints.len() > 1 {
+            let keys: SmallVec<[_; WINDOW]> = hints.iter().flatten().map(|key| (self.session.db, *key)).collect();
+            turn.prefetch(&keys);
+        }
+        let first = carry.next;
+        for index in first..carry.batch.len() {
+            let parsed = carry.batch.get(index);
+            let args: SmallVec<[&[u8]; 8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
+            let entry = entries[index - first].as_ref();
+            if self.is_long(server, entry) {
+                return Some(Turned::Long);
+            }
+            carry.next = index + 1;
+            let request = Request { args: &args, raw: parsed.raw.map(|range| &buf[range]), hint: hints[index - first] };
+            let start = self.reply.bytes().len();
+            let step = dispatch::run(
+                server,
+                &mut self.client,
+                &mut self.session,
+                &mut turn,
+                entry,
+                request,
+                Some(&self.deliver),
+                &mut self.reply,
+            );
+            self.client.silence(&mut self.reply, start);
+            match step {
+                Step::Done(depends_on) => *lsn = (*lsn).max(depends_on),
+                Step::Blocked(blocked) => return Some(Turned::Blocked(blocked)),
+            }
+            if self.client.close_after_reply {
+                return Some(Turned::Close);
+            }
+        }
+        None
+    }
+
+    /// Finds a request's command.
+    fn find(&mut self, server: &Server, name: &[u8]) -> Option<Arc<Entry>> {
+        if let Some((last, entry)) = &self.last_entry
+            && last.as_slice() == name
+        {
+            return Some(entry.clone());
+        }
+        let entry = server.commands.find(name)?.clone();
+        self.last_entry = Some((SmallVec::from_slice(name), entry.clone()));
+        Some(entry)
+    }
+
+    /// Whether a command is to run on a thread of its own, because it may take long.
+    fn is_long(&self, server: &Server, entry: Option<&Arc<Entry>>) -> bool {
+        const SMALL_DATABASE: usize = 10_000;
+        entry.is_some_and(|entry| {
+            entry.spec.flags.has(Flags::LONG)
+                && self.session.transaction.is_none()
+                && match entry.run {
+                    Run::Server(_) => true,
+                    Run::Data(_) => server.engine.len(self.session.db) > SMALL_DATABASE,
+                }
+        })
+    }
+
+    /// Runs the next request of the carry-over on a thread of its own.
+    async fn run_long(&mut self, carry: &mut Carry) {
+        let parsed = carry.batch.get(carry.next);
+        let args: Vec<Vec<u8>> = parsed.args.iter().map(|arg| arg.of(&carry.buf).to_vec()).collect();
+        carry.next += 1;
+        let server = self.local.server.clone();
+        let entry = self.find(&server, &args[0]);
+        let handle = self.client.handle.clone();
+        let mut client = mem::replace(&mut self.client, Client::gone(handle));
+        let mut session = mem::take(&mut self.session);
+        let mut reply = Reply::with_protocol(self.reply.resp3());
+        let job = tokio::task::spawn_blocking(move || {
+            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
+            let mut worker = server.engine.worker();
+            let mut turn = worker.turn();
+            let request = Request::new(&args);
+            let entry = entry.as_ref();
+            let step =
+                dispatch::run(&server, &mut client, &mut session, &mut turn, entry, request, None, &mut reply);
+            client.silence(&mut reply, 0);
+            (client, session, reply, step)
+        });
+        let Ok((client, session, mut reply, step)) = job.await else {
+            // Only a panic gets here, and a panic aborts the process.
+            self.client.handle.kill();
+            return;
+        };
+        self.client = client;
+        self.session = session;
+        self.reply.set_resp3(reply.resp3());
+        self.reply.buffer_mut().append(reply.buffer_mut());
+        let lsn = if let Step::Done(lsn) = step { lsn } else { Lsn::ZERO };
+        self.hand_over(lsn);
+    }
+
+    /// Waits until a blocked command is served, its time is up, or the client goes.
+    async fn wait(&mut self, blocked: Blocked) {
+        let handle = self.client.handle.clone();
+        *handle.waiting.lock() = Some(blocked.id);
+        handle.seen.blocked.store(true, Ordering::Relaxed);
+        let deadline = blocked.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let engine = self.local.server.engine.clone();
+        let mut timed_out = false;
+        let (reply, lsn) = loop {
+            let delivered = poll_fn(|cx| {
+                handle.waker().register(cx.waker());
+                match handle.take_delivered() {
+                    Some(delivered) => Poll::Ready(Some(delivered)),
+                    None if handle.is_leaving() => Poll::Ready(None),
+                    None => Poll::Pending,
+                }
+            });
+            let delivered = match deadline.filter(|_| !timed_out) {
+                None => delivered.await,
+                Some(deadline) => match tokio::time::timeout_at(deadline, delivered).await {
+                    Ok(delivered) => delivered,
+                    Err(_) => {
+                        // Either this delivers the timeout's reply, or a better one is on its way.
+                        timed_out = true;
+                        engine.stop_waiting(blocked.id);
+                        continue;
+                    }
+                },
+            };
+            match delivered {
+                Some(delivered) => break delivered,
+                None => return,
+            }
+        };
+        *handle.waiting.lock() = None;
+        handle.seen.blocked.store(false, Ordering::Relaxed);
+        if self.client.replies == Replies::On {
+            self.reply.buffer_mut().extend_from_slice(&reply);
+        }
+        self.hand_over(lsn);
+    }
+
+    /// Gives the replies to the flusher.
+    fn hand_over(&mut self, lsn: Lsn) {
+        if !self.reply.bytes().is_empty() {
+            self.local.server.stats.net_output_bytes.add(self.reply.bytes().len() as u64);
+            self.local.flusher.push(&self.out, self.reply.buffer_mut(), lsn);
+        }
+    }
+
+    /// Notes for CLIENT LIST what the client is about.
+    fn observe(&self, carry: &Carry) {
+        let seen = &self.client.handle.seen;
+        let active = self.local.server.started.elapsed().as_millis() as u64;
+        seen.active_ms.store(active, Ordering::Relaxed);
+        seen.db.store(self.session.db, Ordering::Relaxed);
+        seen.resp.store(if self.reply.resp3() { 3 } else { 2 }, Ordering::Relaxed);
+        let queued = self.session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
+        seen.multi.store(queued, Ordering::Relaxed);
+        seen.watching.store(self.session.watched() as u32, Ordering::Relaxed);
+        seen.query_buffer.store(carry.buf.len(), Ordering::Relaxed);
+        seen.output_buffer.store(self.out.len(), Ordering::Relaxed);
+    }
+}
+
+impl Client {
+    /// Stands in while the real one is on another thread.
+    fn gone(handle: Arc<ClientHandle>) -> Client {
+        Client { handle, authenticated: false, close_after_reply: false, replies: Replies::On }
+    }
+
+    /// Takes back a reply that the client does not want; the reply began at `start`.
+    fn silence(&mut self, reply: &mut Reply, start: usize) {
+        match self.replies {
+            Replies::On => {}
+            Replies::Off => reply.truncate(start),
+            Replies::SkipNext => {
+                reply.truncate(start);
+                self.replies = Replies::SkipThis;
+            }
+            Replies::SkipThis => {
+                reply.truncate(start);
+                self.replies = Replies::On;
+            }
+        }
+    }
+}
+
+/// Gives the read buffer back to the thread, or to the connection if an unfinished request stands in it.
+fn keep(mut buf: Vec<u8>, partial: &mut Vec<u8>, local: &Local) {
+    if buf.is_empty() {
+        buf.shrink_to(2 * READ_BYTES);
+        if local.read_buf.borrow().capacity() == 0 {
+            local.read_buf.replace(buf);
+        }
+    } else if buf.capacity() > 2 * buf.len() && buf.len() < READ_BYTES {
+        // Little is left: it gets a buffer of its own, and the thread keeps the large one.
+        *partial = buf.clone();
+        buf.clear();
+        if local.read_buf.borrow().capacity() == 0 {
+            local.read_buf.replace(buf);
+        }
+    } else {
+        *partial = buf;
+    }
+}
