@@ -4,8 +4,9 @@
 //! look-ups will touch, run them in order. A single request is a window of one. A turn is bounded by
 //! [`TURN_REQUESTS`], after which the other connections of the thread have theirs.
 
-use std::future::poll_fn;
+use std::future::{Future, poll_fn};
 use std::mem;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -16,7 +17,7 @@ use hardtack_storage::Lsn;
 use hardtack_storage::command::{Flags, KeySpec, Reply};
 use hardtack_storage::engine::{Blocked, Deliver, Request, Session};
 use smallvec::SmallVec;
-use tokio::io::ReadBuf;
+use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
 
 use crate::client::{ClientHandle, NewClient};
@@ -123,6 +124,9 @@ impl Conn {
     /// Serves the client until it leaves or is made to.
     pub async fn run(mut self) {
         self.serve().await;
+        if !self.client.handle.is_killed() && self.client.handle.is_leaving() {
+            self.out.below(0).await;
+        }
         let id = self.client.handle.waiting.lock().take();
         if let Some(id) = id {
             self.local.server.engine.stop_waiting(id);
@@ -173,16 +177,10 @@ impl Conn {
             }
             // The thread's buffer serves whoever has bytes to read; an unfinished request stays with its connection.
             let mut buf = if partial.is_empty() { local.read_buf.take() } else { mem::take(partial) };
-            let len = buf.len();
-            buf.reserve(READ_BYTES.min(len.max(READ_BYTES)));
-            let mut unfilled = ReadBuf::uninit(buf.spare_capacity_mut());
-            let outcome = read.poll_read(cx, &mut unfilled);
-            let filled = unfilled.filled().len();
+            buf.reserve(READ_BYTES);
+            let outcome = pin!(read.read_buf(&mut buf)).poll(cx);
             match outcome {
-                Poll::Ready(Ok(())) if filled > 0 => {
-                    advance(&mut buf, filled);
-                    Poll::Ready(Some(buf))
-                }
+                Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Some(buf)),
                 Poll::Pending => {
                     keep(buf, partial, local);
                     Poll::Pending

@@ -35,10 +35,9 @@ pub fn unix(stream: UnixStream) -> (ReadHalf, WriteHalf) {
     (ReadHalf::Unix(read), WriteHalf::Unix(write))
 }
 
-impl ReadHalf {
-    /// Reads what is there into `buf`.
-    pub fn poll_read(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        match self {
+impl AsyncRead for ReadHalf {
+    fn poll_read(self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+        match self.get_mut() {
             ReadHalf::Tcp(half) => Pin::new(half).poll_read(cx, buf),
             ReadHalf::Unix(half) => Pin::new(half).poll_read(cx, buf),
         }
