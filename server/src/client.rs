@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
 use std::time::Instant;
 
 use atomic_waker::AtomicWaker;
@@ -137,7 +139,11 @@ impl Clients {
             fd: new.fd,
             connected: Instant::now(),
             name: Mutex::default(),
-            seen: Seen { multi: AtomicI64::new(-1), resp: AtomicU8::new(2), ..Seen::default() },
+            seen: Seen {
+                multi: AtomicI64::new(-1),
+                resp: AtomicU8::new(2),
+                ..Seen::default()
+            },
             last_command: Mutex::new(None),
             no_evict: AtomicBool::new(false),
             waiting: Mutex::new(None),

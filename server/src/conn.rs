@@ -110,7 +110,12 @@ impl Conn {
         Conn {
             read,
             out: Out::new(write),
-            client: Client { handle: handle.clone(), authenticated, close_after_reply: false, replies: Replies::On },
+            client: Client {
+                handle: handle.clone(),
+                authenticated,
+                close_after_reply: false,
+                replies: Replies::On,
+            },
             session: Session::new(),
             parser: Parser::new(),
             partial: Vec::new(),
@@ -169,14 +174,23 @@ impl Conn {
 
     /// Waits for bytes and runs the requests in them; `None` when the client is gone.
     async fn read_and_run(&mut self, carry: &mut Option<Carry>) -> Option<Turned> {
-        let (read, handle, partial, local) = (&mut self.read, &self.client.handle, &mut self.partial, &self.local);
+        let (read, handle, partial, local) = (
+            &mut self.read,
+            &self.client.handle,
+            &mut self.partial,
+            &self.local,
+        );
         let buf = poll_fn(|cx| {
             handle.waker().register(cx.waker());
             if handle.is_leaving() {
                 return Poll::Ready(None);
             }
             // The thread's buffer serves whoever has bytes to read; an unfinished request stays with its connection.
-            let mut buf = if partial.is_empty() { local.read_buf.take() } else { mem::take(partial) };
+            let mut buf = if partial.is_empty() {
+                local.read_buf.take()
+            } else {
+                mem::take(partial)
+            };
             buf.reserve(READ_BYTES);
             let outcome = pin!(read.read_buf(&mut buf)).poll(cx);
             match outcome {
@@ -192,9 +206,22 @@ impl Conn {
             }
         })
         .await?;
-        self.local.server.stats.net_input_bytes.add(buf.len() as u64);
+        self.local
+            .server
+            .stats
+            .net_input_bytes
+            .add(buf.len() as u64);
         let batch = self.local.batch.take();
-        Some(self.run_batch(Carry { buf, batch, next: 0, consumed: 0, stop: Stop::Full }, carry))
+        Some(self.run_batch(
+            Carry {
+                buf,
+                batch,
+                next: 0,
+                consumed: 0,
+                stop: Stop::Full,
+            },
+            carry,
+        ))
     }
 
     /// Runs the requests of a buffer for one turn. What has to be run later goes to `rest`.
@@ -227,7 +254,9 @@ impl Conn {
                     bulk_bytes_max: server.config().proto_max_bulk_len,
                     authenticated: self.client.authenticated,
                 };
-                (carry.consumed, carry.stop) = self.parser.parse(&mut carry.buf, &limits, WINDOW, &mut carry.batch);
+                (carry.consumed, carry.stop) =
+                    self.parser
+                        .parse(&mut carry.buf, &limits, WINDOW, &mut carry.batch);
                 continue;
             }
             let window = self.run_window(&local, &mut worker, &mut carry, &mut lsn);
@@ -260,21 +289,28 @@ impl Conn {
     ) -> Option<Turned> {
         let server = &local.server;
         let mut entries: SmallVec<[Option<Arc<Entry>>; WINDOW]> = SmallVec::new();
-        let mut hints: SmallVec<[Option<hardtack_storage::keyspace::KeyRef<'_>>; WINDOW]> = SmallVec::new();
+        let mut hints: SmallVec<[Option<hardtack_storage::keyspace::KeyRef<'_>>; WINDOW]> =
+            SmallVec::new();
         let buf = &carry.buf[..];
         let mut turn = worker.turn();
         for index in carry.next..carry.batch.len() {
             let request = carry.batch.get(index);
             let entry = self.find(server, request.args[0].of(buf));
             let key = entry.as_ref().and_then(|entry| match entry.spec.keys {
-                KeySpec::Range { first: 1, .. } => request.args.get(1).map(|arg| turn.key(arg.of(buf))),
+                KeySpec::Range { first: 1, .. } => {
+                    request.args.get(1).map(|arg| turn.key(arg.of(buf)))
+                }
                 _ => None,
             });
             entries.push(entry);
             hints.push(key);
         }
         if hints.len() > 1 {
-            let keys: SmallVec<[_; WINDOW]> = hints.iter().flatten().map(|key| (self.session.db, *key)).collect();
+            let keys: SmallVec<[_; WINDOW]> = hints
+                .iter()
+                .flatten()
+                .map(|key| (self.session.db, *key))
+                .collect();
             turn.prefetch(&keys);
         }
         let first = carry.next;
@@ -286,7 +322,11 @@ impl Conn {
                 return Some(Turned::Long);
             }
             carry.next = index + 1;
-            let request = Request { args: &args, raw: parsed.raw.map(|range| &buf[range]), hint: hints[index - first] };
+            let request = Request {
+                args: &args,
+                raw: parsed.raw.map(|range| &buf[range]),
+                hint: hints[index - first],
+            };
             let start = self.reply.bytes().len();
             let step = dispatch::run(
                 server,
@@ -338,7 +378,11 @@ impl Conn {
     /// Runs the next request of the carry-over on a thread of its own.
     async fn run_long(&mut self, carry: &mut Carry) {
         let parsed = carry.batch.get(carry.next);
-        let args: Vec<Vec<u8>> = parsed.args.iter().map(|arg| arg.of(&carry.buf).to_vec()).collect();
+        let args: Vec<Vec<u8>> = parsed
+            .args
+            .iter()
+            .map(|arg| arg.of(&carry.buf).to_vec())
+            .collect();
         carry.next += 1;
         let server = self.local.server.clone();
         let entry = self.find(&server, &args[0]);
@@ -352,8 +396,16 @@ impl Conn {
             let mut turn = worker.turn();
             let request = Request::new(&args);
             let entry = entry.as_ref();
-            let step =
-                dispatch::run(&server, &mut client, &mut session, &mut turn, entry, request, None, &mut reply);
+            let step = dispatch::run(
+                &server,
+                &mut client,
+                &mut session,
+                &mut turn,
+                entry,
+                request,
+                None,
+                &mut reply,
+            );
             client.silence(&mut reply, 0);
             (client, session, reply, step)
         });
@@ -366,7 +418,11 @@ impl Conn {
         self.session = session;
         self.reply.set_resp3(reply.resp3());
         self.reply.buffer_mut().append(reply.buffer_mut());
-        let lsn = if let Step::Done(lsn) = step { lsn } else { Lsn::ZERO };
+        let lsn = if let Step::Done(lsn) = step {
+            lsn
+        } else {
+            Lsn::ZERO
+        };
         self.hand_over(lsn);
     }
 
@@ -375,7 +431,9 @@ impl Conn {
         let handle = self.client.handle.clone();
         *handle.waiting.lock() = Some(blocked.id);
         handle.seen.blocked.store(true, Ordering::Relaxed);
-        let deadline = blocked.timeout_ms.map(|ms| Instant::now() + Duration::from_millis(ms));
+        let deadline = blocked
+            .timeout_ms
+            .map(|ms| Instant::now() + Duration::from_millis(ms));
         let engine = self.local.server.engine.clone();
         let mut timed_out = false;
         let (reply, lsn) = loop {
@@ -415,8 +473,14 @@ impl Conn {
     /// Gives the replies to the flusher.
     fn hand_over(&mut self, lsn: Lsn) {
         if !self.reply.bytes().is_empty() {
-            self.local.server.stats.net_output_bytes.add(self.reply.bytes().len() as u64);
-            self.local.flusher.push(&self.out, self.reply.buffer_mut(), lsn);
+            self.local
+                .server
+                .stats
+                .net_output_bytes
+                .add(self.reply.bytes().len() as u64);
+            self.local
+                .flusher
+                .push(&self.out, self.reply.buffer_mut(), lsn);
         }
     }
 
@@ -426,10 +490,16 @@ impl Conn {
         let active = self.local.server.started.elapsed().as_millis() as u64;
         seen.active_ms.store(active, Ordering::Relaxed);
         seen.db.store(self.session.db, Ordering::Relaxed);
-        seen.resp.store(if self.reply.resp3() { 3 } else { 2 }, Ordering::Relaxed);
-        let queued = self.session.transaction.as_ref().map_or(-1, |transaction| transaction.queue.len() as i64);
+        seen.resp
+            .store(if self.reply.resp3() { 3 } else { 2 }, Ordering::Relaxed);
+        let queued = self
+            .session
+            .transaction
+            .as_ref()
+            .map_or(-1, |transaction| transaction.queue.len() as i64);
         seen.multi.store(queued, Ordering::Relaxed);
-        seen.watching.store(self.session.watched() as u32, Ordering::Relaxed);
+        seen.watching
+            .store(self.session.watched() as u32, Ordering::Relaxed);
         seen.query_buffer.store(carry.buf.len(), Ordering::Relaxed);
         seen.output_buffer.store(self.out.len(), Ordering::Relaxed);
     }
@@ -438,7 +508,12 @@ impl Conn {
 impl Client {
     /// Stands in while the real one is on another thread.
     fn gone(handle: Arc<ClientHandle>) -> Client {
-        Client { handle, authenticated: false, close_after_reply: false, replies: Replies::On }
+        Client {
+            handle,
+            authenticated: false,
+            close_after_reply: false,
+            replies: Replies::On,
+        }
     }
 
     /// Takes back a reply that the client does not want; the reply began at `start`.

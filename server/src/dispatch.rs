@@ -20,7 +20,10 @@ pub enum Step {
 }
 
 /// Runs one request whose command has been looked up.
-#[expect(clippy::too_many_arguments, reason = "the parts of a request's surroundings")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the parts of a request's surroundings"
+)]
 pub fn run(
     server: &Arc<Server>,
     client: &mut Client,
@@ -67,7 +70,14 @@ pub fn run(
             }
         }
         Run::Server(run) => {
-            let mut call = Call { server, client, session, turn: Some(turn), args: request.args, reply };
+            let mut call = Call {
+                server,
+                client,
+                session,
+                turn: Some(turn),
+                args: request.args,
+                reply,
+            };
             match run(&mut call) {
                 Ok(lsn) => Step::Done(lsn),
                 Err(error) => {
@@ -93,11 +103,25 @@ pub fn run_queued(call: &mut Call<'_, '_>) {
     {
         call.reply.error(error);
     }
-    account(call.server, &entry, call.args, call.client, start, call.reply);
+    account(
+        call.server,
+        &entry,
+        call.args,
+        call.client,
+        start,
+        call.reply,
+    );
 }
 
 /// Counts a command that has run.
-fn account(server: &Server, entry: &Entry, args: &[&[u8]], client: &Client, start: Instant, reply: &mut Reply) {
+fn account(
+    server: &Server,
+    entry: &Entry,
+    args: &[&[u8]],
+    client: &Client,
+    start: Instant,
+    reply: &mut Reply,
+) {
     let took = start.elapsed();
     entry.stats.calls.add(1);
     entry.stats.nanos.add(took.as_nanos() as u64);
@@ -110,7 +134,10 @@ fn account(server: &Server, entry: &Entry, args: &[&[u8]], client: &Client, star
 
 /// Commands that act on an open transaction instead of joining it.
 fn runs_inside_multi(name: &str) -> bool {
-    matches!(name, "exec" | "discard" | "multi" | "watch" | "quit" | "reset")
+    matches!(
+        name,
+        "exec" | "discard" | "multi" | "watch" | "quit" | "reset"
+    )
 }
 
 /// Whether the request may run (or be queued) now.
@@ -121,16 +148,23 @@ fn admit<'e>(
     entry: Option<&'e Arc<Entry>>,
     args: &[&[u8]],
 ) -> Result<&'e Arc<Entry>, CommandError> {
-    let Some(entry) = entry else { return Err(unknown_command(args)) };
+    let Some(entry) = entry else {
+        return Err(unknown_command(args));
+    };
     let (spec, flags) = (entry.spec, entry.spec.flags);
     if !spec.arity_fits(args.len()) {
         return Err(CommandError::Arity(spec.name.into()));
     }
     if !client.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::Other("NOAUTH", "Authentication required.".into()));
+        return Err(CommandError::Other(
+            "NOAUTH",
+            "Authentication required.".into(),
+        ));
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
-        return Err(CommandError::err("Command not allowed inside a transaction"));
+        return Err(CommandError::err(
+            "Command not allowed inside a transaction",
+        ));
     }
     if flags.has(Flags::WRITE)
         && let Err(reason) = server.engine.may_write()
@@ -138,7 +172,10 @@ fn admit<'e>(
         return Err(reason);
     }
     if server.is_loading() && !flags.has(Flags::LOADING) {
-        return Err(CommandError::Other("LOADING", "Redis is loading the dataset in memory".into()));
+        return Err(CommandError::Other(
+            "LOADING",
+            "Redis is loading the dataset in memory".into(),
+        ));
     }
     Ok(entry)
 }
@@ -155,5 +192,8 @@ fn unknown_command(args: &[&[u8]]) -> CommandError {
         let arg = &arg[..arg.len().min(SHOWN_MAX - rest.len())];
         rest.push_str(&format!("'{}' ", show(arg)));
     }
-    CommandError::err(format!("unknown command '{}', with args beginning with: {rest}", show(args[0])))
+    CommandError::err(format!(
+        "unknown command '{}', with args beginning with: {rest}",
+        show(args[0])
+    ))
 }

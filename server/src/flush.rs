@@ -66,7 +66,11 @@ impl Out {
     pub async fn below(&self, limit: usize) {
         std::future::poll_fn(|cx| {
             self.sent.register(cx.waker());
-            if self.len() <= limit || self.has_failed() { Poll::Ready(()) } else { Poll::Pending }
+            if self.len() <= limit || self.has_failed() {
+                Poll::Ready(())
+            } else {
+                Poll::Pending
+            }
         })
         .await;
     }
@@ -124,7 +128,12 @@ impl Flusher {
         let waker = Arc::new(AtomicWaker::new());
         let wake = waker.clone();
         engine.on_log_progress(Arc::new(move || wake.wake()));
-        Rc::new(Flusher { engine, queue: RefCell::default(), scheduled: Cell::new(false), waker })
+        Rc::new(Flusher {
+            engine,
+            queue: RefCell::default(),
+            scheduled: Cell::new(false),
+            waker,
+        })
     }
 
     /// Hands over replies that depend on `lsn`; `reply` is left empty.
@@ -161,7 +170,11 @@ impl Flusher {
         if queue.is_empty() {
             return;
         }
-        let needed = queue.iter().map(|out| out.lsn.get()).max().unwrap_or_default();
+        let needed = queue
+            .iter()
+            .map(|out| out.lsn.get())
+            .max()
+            .unwrap_or_default();
         let covered = self.engine.write_log(needed);
         queue.retain(|out| {
             if out.lsn.get() > covered {

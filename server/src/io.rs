@@ -65,7 +65,10 @@ impl IoThread {
         let name = format!("hardtack-io-{number}");
         let (started, outcome) = std::sync::mpsc::channel();
         thread::Builder::new().name(name).spawn(move || {
-            let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+            let runtime = match Builder::new_current_thread()
+                .enable_all()
+                .build_local(LocalOptions::default())
+            {
                 Ok(runtime) => runtime,
                 Err(error) => {
                     let _ = started.send(Err(error));
@@ -75,8 +78,13 @@ impl IoThread {
             let _ = started.send(Ok(()));
             runtime.block_on(serve(server, incoming, counter));
         })?;
-        outcome.recv().unwrap_or_else(|_| Err(io::Error::other("the thread ended while it started")))?;
-        Ok(IoThread { accepted, connections })
+        outcome
+            .recv()
+            .unwrap_or_else(|_| Err(io::Error::other("the thread ended while it started")))?;
+        Ok(IoThread {
+            accepted,
+            connections,
+        })
     }
 
     /// Number of connections dealt to the thread.
@@ -92,7 +100,11 @@ impl IoThread {
     }
 }
 
-async fn serve(server: Arc<Server>, mut incoming: mpsc::UnboundedReceiver<Accepted>, connections: Arc<AtomicUsize>) {
+async fn serve(
+    server: Arc<Server>,
+    mut incoming: mpsc::UnboundedReceiver<Accepted>,
+    connections: Arc<AtomicUsize>,
+) {
     let flusher = Flusher::new(server.engine.clone());
     tokio::task::spawn_local(flusher.clone().run());
     let local = Rc::new(Local {
@@ -113,7 +125,11 @@ async fn serve(server: Arc<Server>, mut incoming: mpsc::UnboundedReceiver<Accept
     }
 }
 
-type Prepared = (stream::ReadHalf, stream::WriteHalf, crate::client::NewClient);
+type Prepared = (
+    stream::ReadHalf,
+    stream::WriteHalf,
+    crate::client::NewClient,
+);
 
 /// Hands a socket to this thread's runtime; `None` if it is broken already.
 fn prepare(server: &Server, accepted: Accepted) -> Option<Prepared> {
@@ -132,7 +148,12 @@ fn prepare(server: &Server, accepted: Accepted) -> Option<Prepared> {
         }
         Accepted::Unix(socket) => {
             let path = server.unix_socket_path();
-            let new = NewClient { addr: format!("{path}:0"), laddr: format!("{path}:0"), unix: true, fd: socket.as_raw_fd() };
+            let new = NewClient {
+                addr: format!("{path}:0"),
+                laddr: format!("{path}:0"),
+                unix: true,
+                fd: socket.as_raw_fd(),
+            };
             let (read, write) = stream::unix(UnixStream::from_std(socket).ok()?);
             Some((read, write, new))
         }

@@ -1,11 +1,35 @@
-//! Server.
-#![allow(dead_code, unused_imports)] // Until the connection code, which uses these modules, has landed.
+//! Hardtack: a Redis-compatible in-memory store that keeps what it acknowledged.
 
 mod args;
+mod client;
+mod commands;
 mod config;
+mod conn;
+mod dispatch;
+mod flush;
+mod io;
+mod listen;
 mod logging;
 mod progress;
 mod resp;
+mod server;
+mod slowlog;
+mod start;
+mod stats;
+mod stream;
 mod util;
 
-fn main() {}
+use std::process::ExitCode;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// The version of Redis whose behaviour clients can rely on.
+pub const REDIS_VERSION: &str = "7.0.15";
+
+fn main() -> ExitCode {
+    match args::parse(std::env::args_os().skip(1)) {
+        args::Invocation::Serve(args) => start::serve(args),
+        other => start::answer(other),
+    }
+}

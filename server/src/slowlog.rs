@@ -73,7 +73,13 @@ impl SlowLog {
 
     /// The most recent `count` commands, the latest first.
     pub fn latest(&self, count: usize) -> Vec<SlowCommand> {
-        self.kept.lock().commands.iter().take(count).cloned().collect()
+        self.kept
+            .lock()
+            .commands
+            .iter()
+            .take(count)
+            .cloned()
+            .collect()
     }
 
     /// Number of commands kept.
@@ -88,12 +94,20 @@ impl SlowLog {
 }
 
 fn shorten(args: &[&[u8]]) -> Vec<Vec<u8>> {
-    let shown = if args.len() > ARGS_MAX { ARGS_MAX - 1 } else { args.len() };
+    let shown = if args.len() > ARGS_MAX {
+        ARGS_MAX - 1
+    } else {
+        args.len()
+    };
     let mut kept: Vec<Vec<u8>> = args[..shown]
         .iter()
         .map(|arg| match arg.len().checked_sub(ARG_BYTES_MAX) {
             None | Some(0) => arg.to_vec(),
-            Some(more) => [&arg[..ARG_BYTES_MAX], format!("... ({more} more bytes)").as_bytes()].concat(),
+            Some(more) => [
+                &arg[..ARG_BYTES_MAX],
+                format!("... ({more} more bytes)").as_bytes(),
+            ]
+            .concat(),
         })
         .collect();
     if shown < args.len() {

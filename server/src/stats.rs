@@ -25,12 +25,10 @@ impl ServerStats {
     pub fn count_error(&self, prefix: &str) {
         self.error_replies.add(1);
         let mut errors = self.errors.lock();
-        match errors.get_mut(prefix) {
-            Some(count) => *count += 1,
-            None if errors.len() < ERROR_KINDS_MAX => {
-                errors.insert(prefix.into(), 1);
-            }
-            None => {}
+        if let Some(count) = errors.get_mut(prefix) {
+            *count += 1;
+        } else if errors.len() < ERROR_KINDS_MAX {
+            errors.insert(prefix.into(), 1);
         }
     }
 

@@ -8,7 +8,10 @@ use super::{Call, CallResult, DONE, ServerCommand};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::Connection,
-    flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::FAST),
+    flags: Flags::NOSCRIPT
+        .with(Flags::LOADING)
+        .with(Flags::STALE)
+        .with(Flags::FAST),
     ..CommandSpec::DEFAULT
 };
 
@@ -26,7 +29,14 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
         run: auth,
     },
     ServerCommand {
-        spec: CommandSpec { name: "echo", arity: 2, flags: Flags::FAST, summary: "Returns its argument.", syntax: "message", ..SPEC },
+        spec: CommandSpec {
+            name: "echo",
+            arity: 2,
+            flags: Flags::FAST,
+            summary: "Returns its argument.",
+            syntax: "message",
+            ..SPEC
+        },
         run: echo,
     },
     ServerCommand {
@@ -108,7 +118,9 @@ fn quit(call: &mut Call<'_, '_>) -> CallResult {
 
 fn select(call: &mut Call<'_, '_>) -> CallResult {
     let index = integer::parse_i64(call.args[1]).ok_or(CommandError::NotInteger)?;
-    let index = u16::try_from(index).ok().filter(|db| *db < call.server.engine.databases());
+    let index = u16::try_from(index)
+        .ok()
+        .filter(|db| *db < call.server.engine.databases());
     call.session.db = index.ok_or(CommandError::DbIndexOutOfRange)?;
     call.reply.ok();
     DONE
@@ -151,7 +163,10 @@ fn authenticate(call: &mut Call<'_, '_>, user: &[u8], password: &[u8]) -> Result
     let expected = &config.requirepass;
     let matches = expected.is_empty() || bool::from(expected.as_slice().ct_eq(password));
     if user != b"default" || !matches {
-        return Err(CommandError::Other("WRONGPASS", "invalid username-password pair or user is disabled.".into()));
+        return Err(CommandError::Other(
+            "WRONGPASS",
+            "invalid username-password pair or user is disabled.".into(),
+        ));
     }
     call.client.authenticated = true;
     Ok(())
@@ -162,7 +177,9 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
     if name.iter().all(|byte| (b'!'..=b'~').contains(byte)) {
         Ok(())
     } else {
-        Err(CommandError::err("Client names cannot contain spaces, newlines or special characters."))
+        Err(CommandError::err(
+            "Client names cannot contain spaces, newlines or special characters.",
+        ))
     }
 }
 
@@ -173,8 +190,17 @@ fn hello(call: &mut Call<'_, '_>) -> CallResult {
         resp3 = match integer::parse_i64(version) {
             Some(2) => false,
             Some(3) => true,
-            Some(_) => return Err(CommandError::Other("NOPROTO", "unsupported protocol version".into())),
-            None => return Err(CommandError::err("Protocol version is not an integer or out of range")),
+            Some(_) => {
+                return Err(CommandError::Other(
+                    "NOPROTO",
+                    "unsupported protocol version".into(),
+                ));
+            }
+            None => {
+                return Err(CommandError::err(
+                    "Protocol version is not an integer or out of range",
+                ));
+            }
         };
     }
     let (mut credentials, mut name) = (None, None);
@@ -184,10 +210,14 @@ fn hello(call: &mut Call<'_, '_>) -> CallResult {
             CommandError::err(format!("Syntax error in HELLO option '{option}'"))
         };
         if option.eq_ignore_ascii_case(b"auth") {
-            let (Some(user), Some(password)) = (args.next(), args.next()) else { return Err(syntax()) };
+            let (Some(user), Some(password)) = (args.next(), args.next()) else {
+                return Err(syntax());
+            };
             credentials = Some((user, password));
         } else if option.eq_ignore_ascii_case(b"setname") {
-            let Some(wanted) = args.next() else { return Err(syntax()) };
+            let Some(wanted) = args.next() else {
+                return Err(syntax());
+            };
             check_name(wanted)?;
             name = Some(wanted);
         } else {

@@ -45,7 +45,9 @@ impl<'t> Call<'_, 't> {
     /// # Errors
     /// Inside a transaction, whose locks the call must not meet.
     pub fn turn(&mut self) -> Result<&mut Turn<'t>, CommandError> {
-        self.turn.as_deref_mut().ok_or_else(|| CommandError::err("Command not allowed inside a transaction"))
+        self.turn
+            .as_deref_mut()
+            .ok_or_else(|| CommandError::err("Command not allowed inside a transaction"))
     }
 }
 
@@ -106,7 +108,11 @@ impl Registry {
         let by_name = data
             .chain(server)
             .map(|(spec, run)| {
-                let entry = Entry { spec, run, stats: CommandStats::default() };
+                let entry = Entry {
+                    spec,
+                    run,
+                    stats: CommandStats::default(),
+                };
                 (spec.name.as_bytes().into(), Arc::new(entry))
             })
             .collect();
@@ -119,7 +125,9 @@ impl Registry {
         let lower = lower.get_mut(..name.len())?;
         lower.copy_from_slice(name);
         lower.make_ascii_lowercase();
-        self.by_name.get(&*lower).filter(|entry| !entry.spec.name.contains('|'))
+        self.by_name
+            .get(&*lower)
+            .filter(|entry| !entry.spec.name.contains('|'))
     }
 
     /// Every command, with the name that clients use for it.
@@ -139,7 +147,10 @@ impl Registry {
         if to.is_empty() {
             return Ok(());
         }
-        match self.by_name.insert(to.to_ascii_lowercase().as_bytes().into(), entry) {
+        match self
+            .by_name
+            .insert(to.to_ascii_lowercase().as_bytes().into(), entry)
+        {
             None => Ok(()),
             Some(_) => Err("Target command name already exists".to_owned()),
         }

@@ -9,21 +9,33 @@ use super::{Call, CallResult, DONE, ServerCommand};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::Transactions,
-    flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::FAST).with(Flags::ALLOW_BUSY),
+    flags: Flags::NOSCRIPT
+        .with(Flags::LOADING)
+        .with(Flags::STALE)
+        .with(Flags::FAST)
+        .with(Flags::ALLOW_BUSY),
     ..CommandSpec::DEFAULT
 };
 
 /// The chapter's rows of the command table.
 pub(super) static COMMANDS: &[ServerCommand] = &[
     ServerCommand {
-        spec: CommandSpec { name: "discard", since: "2.0.0", summary: "Drops the open transaction.", ..SPEC },
+        spec: CommandSpec {
+            name: "discard",
+            since: "2.0.0",
+            summary: "Drops the open transaction.",
+            ..SPEC
+        },
         run: discard,
     },
     ServerCommand {
         spec: CommandSpec {
             name: "exec",
             since: "1.2.0",
-            flags: Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE).with(Flags::SKIP_SLOWLOG),
+            flags: Flags::NOSCRIPT
+                .with(Flags::LOADING)
+                .with(Flags::STALE)
+                .with(Flags::SKIP_SLOWLOG),
             summary: "Runs the open transaction.",
             complexity: "That of the queued commands",
             ..SPEC
@@ -31,11 +43,21 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
         run: exec,
     },
     ServerCommand {
-        spec: CommandSpec { name: "multi", since: "1.2.0", summary: "Opens a transaction.", ..SPEC },
+        spec: CommandSpec {
+            name: "multi",
+            since: "1.2.0",
+            summary: "Opens a transaction.",
+            ..SPEC
+        },
         run: multi,
     },
     ServerCommand {
-        spec: CommandSpec { name: "unwatch", since: "2.2.0", summary: "Forgets the watched keys.", ..SPEC },
+        spec: CommandSpec {
+            name: "unwatch",
+            since: "2.2.0",
+            summary: "Forgets the watched keys.",
+            ..SPEC
+        },
         run: unwatch,
     },
     ServerCommand {
@@ -63,7 +85,11 @@ fn multi(call: &mut Call<'_, '_>) -> CallResult {
 }
 
 fn discard(call: &mut Call<'_, '_>) -> CallResult {
-    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_some()) else {
+    let Some(turn) = call
+        .turn
+        .as_mut()
+        .filter(|_| call.session.transaction.is_some())
+    else {
         return Err(CommandError::err("DISCARD without MULTI"));
     };
     turn.discard(call.session);
@@ -72,7 +98,11 @@ fn discard(call: &mut Call<'_, '_>) -> CallResult {
 }
 
 fn watch(call: &mut Call<'_, '_>) -> CallResult {
-    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_none()) else {
+    let Some(turn) = call
+        .turn
+        .as_mut()
+        .filter(|_| call.session.transaction.is_none())
+    else {
         return Err(CommandError::err("WATCH inside MULTI is not allowed"));
     };
     for key in &call.args[1..] {
@@ -93,13 +123,24 @@ fn unwatch(call: &mut Call<'_, '_>) -> CallResult {
 
 /// Runs the transaction; its commands on the server run in its midst, without the engine.
 fn exec(call: &mut Call<'_, '_>) -> CallResult {
-    let Some(turn) = call.turn.as_mut().filter(|_| call.session.transaction.is_some()) else {
+    let Some(turn) = call
+        .turn
+        .as_mut()
+        .filter(|_| call.session.transaction.is_some())
+    else {
         return Err(CommandError::err("EXEC without MULTI"));
     };
     let (server, client) = (call.server, &mut *call.client);
     let outcome = turn.exec(call.session, call.reply, &mut |session, queued, reply| {
         let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
-        let mut inner = Call { server, client: &mut *client, session, turn: None, args: &args, reply };
+        let mut inner = Call {
+            server,
+            client: &mut *client,
+            session,
+            turn: None,
+            args: &args,
+            reply,
+        };
         dispatch::run_queued(&mut inner);
     });
     Ok(outcome.lsn)
