@@ -139,7 +139,7 @@ impl SnapshotCut {
         }
     }
 
-    /// The databases that had been used at the cut, by the numbers they had then.
+    /// The databases that had keys at the cut, by the numbers they had then.
     pub fn databases(&self) -> impl Iterator<Item = DbIndex> {
         self.databases.iter().map(|(number, _)| *number)
     }

@@ -21,10 +21,11 @@ pub mod hash;
 mod prefetch;
 pub mod record;
 pub mod slot;
+mod slot_set;
 pub mod table;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use crossbeam_utils::CachePadded;
@@ -39,12 +40,16 @@ pub use table::Table;
 use crate::types::{DbIndex, Lsn};
 use cut::SideQueues;
 use slot::Slot;
+use slot_set::SlotSet;
 
 /// The number of hash slots in a database.
 pub const SLOTS: usize = 16384;
 
 /// A database's key counts are spread over this many cache lines.
 const COUNTER_SHARDS: usize = 16;
+
+/// The snapshot epoch before the first cut.
+const FIRST_EPOCH: u32 = 1;
 
 const _: () = {
     const fn assert_shareable<T: Send + Sync>() {}
@@ -74,16 +79,19 @@ struct Database {
     data: OnceLock<Arc<Data>>,
     /// The last change of the whole database (FLUSHDB, SWAPDB): no slot's last write is older.
     changed_at: AtomicU64,
-    /// One bit per slot: clients are blocked on its keys. They wait on the number, not on the data.
-    waiters: OnceLock<Box<[AtomicU64]>>,
+    /// Slots on whose keys clients are blocked. They wait on the number, not on the data.
+    waiters: OnceLock<SlotSet>,
 }
 
 /// The keys of one database, wherever it is at the moment.
 struct Data {
     slots: Box<[Slot]>,
     counters: [CachePadded<Counters>; COUNTER_SHARDS],
-    /// The number the database had at the running snapshot's cut.
-    number_at_cut: AtomicU32,
+    /// Slots with keys, and slots with keys that expire: to skip the others without locking them.
+    used: SlotSet,
+    volatile: SlotSet,
+    /// The last cut this data was part of: its epoch, and in the low 16 bits the number the database had.
+    cut: AtomicU64,
 }
 
 /// Changed under slot locks, summed without any; a shard alone may be negative for a moment.
@@ -102,7 +110,7 @@ impl Keyspace {
         Keyspace {
             gate: ShardedLock::new(Gate {
                 databases,
-                epoch: 1,
+                epoch: FIRST_EPOCH,
                 side: None,
             }),
         }
@@ -224,19 +232,40 @@ impl Gate {
         self.sum(db, |counters| &counters.volatile)
     }
 
+    /// The first slot at or after `from` that has keys. Takes no lock; sees every key that was there before.
+    pub fn next_used_slot(&self, db: DbIndex, from: u16) -> Option<u16> {
+        self.data(db)?.used.next(from)
+    }
+
+    /// The first slot at or after `from` that has keys with an expiry. Takes no lock.
+    pub fn next_volatile_slot(&self, db: DbIndex, from: u16) -> Option<u16> {
+        self.data(db)?.volatile.next(from)
+    }
+
+    /// A slot that has keys, for RANDOMKEY and eviction: the first from a random one on, so that slots after a
+    /// gap are likelier. `None` if there are no keys.
+    pub fn random_used_slot(&self, db: DbIndex, rng: &mut impl rand::Rng) -> Option<u16> {
+        let used = &self.data(db)?.used;
+        let from = rng.next_u32() as u16 % SLOTS as u16;
+        used.next(from).or_else(|| used.next(0))
+    }
+
     /// The snapshot epoch that writes are stamped with.
     pub fn snapshot_epoch(&self) -> u32 {
         self.epoch
     }
 
+    /// A database's data, if it was ever used.
+    fn data(&self, db: DbIndex) -> Option<&Data> {
+        self.databases
+            .get(usize::from(db))?
+            .data
+            .get()
+            .map(Arc::as_ref)
+    }
+
     fn sum(&self, db: DbIndex, of: impl Fn(&Counters) -> &AtomicI64) -> usize {
-        let Some(data) = self
-            .databases
-            .get(usize::from(db))
-            .and_then(|database| database.data.get())
-        else {
-            return 0;
-        };
+        let Some(data) = self.data(db) else { return 0 };
         let sum: i64 = data
             .counters
             .iter()
@@ -247,12 +276,7 @@ impl Gate {
 
     /// A slot, if its database was ever used.
     fn peek_slot(&self, db: DbIndex, slot: u16) -> Option<&Slot> {
-        self.databases
-            .get(usize::from(db))?
-            .data
-            .get()?
-            .slots
-            .get(usize::from(slot))
+        self.data(db)?.slots.get(usize::from(slot))
     }
 }
 
@@ -276,6 +300,35 @@ impl ExclusiveGate<'_> {
         DetachedDb {
             data: std::mem::take(&mut self.gate.databases[usize::from(db)].data).into_inner(),
         }
+    }
+
+    /// Puts the data of another keyspace in the place of this one's and returns the old (a full sync, DEBUG RELOAD).
+    ///
+    /// A running snapshot goes on with what it has cut. Blocked clients stay, databases that `loaded` lacks become
+    /// empty, and those that it has beyond this keyspace's number are dropped.
+    ///
+    /// # Panics
+    /// If a snapshot was ever begun on `loaded`: its records would then be newer than the next cut.
+    pub fn replace_all(&mut self, loaded: Keyspace) -> Vec<DetachedDb> {
+        let mut loaded = loaded
+            .gate
+            .into_inner()
+            .unwrap_or_else(PoisonError::into_inner);
+        assert_eq!(
+            loaded.epoch, FIRST_EPOCH,
+            "a keyspace that is being loaded has no snapshots"
+        );
+        let mut fresh = loaded
+            .databases
+            .iter_mut()
+            .map(|database| std::mem::take(&mut database.data));
+        let databases = self.gate.databases.iter_mut().map(|database| {
+            let old = std::mem::replace(&mut database.data, fresh.next().unwrap_or_default());
+            DetachedDb {
+                data: old.into_inner(),
+            }
+        });
+        databases.collect()
     }
 
     /// Notes the log position of a change to a whole database (after [`swap_db`](Self::swap_db) or
@@ -304,9 +357,9 @@ impl ExclusiveGate<'_> {
                 .iter()
                 .zip(0..)
                 .filter_map(|(database, number): (&Database, u16)| {
-                    let data = Arc::clone(database.data.get()?);
-                    data.number_at_cut
-                        .store(u32::from(number), Ordering::Relaxed);
+                    let data = Arc::clone(database.data.get().filter(|data| data.len() > 0)?);
+                    let cut = u64::from(gate.epoch) << DbIndex::BITS | u64::from(number);
+                    data.cut.store(cut, Ordering::Relaxed);
                     Some((number, data))
                 });
         Some(SnapshotCut::new(gate.epoch, databases.collect(), side))
@@ -340,24 +393,14 @@ impl Database {
     }
 
     fn has_waiters(&self, slot: u16) -> bool {
-        let bit = 1 << (slot % 64);
         self.waiters
             .get()
-            .is_some_and(|words| words[usize::from(slot / 64)].load(Ordering::Relaxed) & bit != 0)
+            .is_some_and(|waiters| waiters.contains(slot))
     }
 
     fn set_waiters(&self, slot: u16, waiting: bool) {
-        if !waiting && self.waiters.get().is_none() {
-            return;
-        }
-        let words = self
-            .waiters
-            .get_or_init(|| (0..SLOTS / 64).map(|_| AtomicU64::new(0)).collect());
-        let (word, bit) = (&words[usize::from(slot / 64)], 1 << (slot % 64));
-        if waiting {
-            word.fetch_or(bit, Ordering::Relaxed);
-        } else {
-            word.fetch_and(!bit, Ordering::Relaxed);
+        if waiting || self.waiters.get().is_some() {
+            self.waiters.get_or_init(SlotSet::new).set(slot, waiting);
         }
     }
 }
@@ -367,8 +410,40 @@ impl Data {
         Arc::new(Data {
             slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect(),
             counters: Default::default(),
-            number_at_cut: AtomicU32::new(0),
+            used: SlotSet::new(),
+            volatile: SlotSet::new(),
+            cut: AtomicU64::new(0),
         })
+    }
+
+    /// The number the database had at the cut of that epoch; `None` if it was not part of it.
+    fn number_at_cut(&self, epoch: u32) -> Option<DbIndex> {
+        let cut = self.cut.load(Ordering::Relaxed);
+        (cut >> DbIndex::BITS == u64::from(epoch)).then_some(cut as DbIndex)
+    }
+
+    /// Counts a key that came (1) or went (-1), leaving `len` in its slot. Under the slot's lock.
+    fn count_key(&self, slot: u16, change: i64, len: usize) {
+        self.counters(slot)
+            .keys
+            .fetch_add(change, Ordering::Relaxed);
+        if len == 0 || (len == 1 && change == 1) {
+            self.used.set(slot, len != 0);
+        }
+    }
+
+    /// Counts a change in the number of keys that expire, in the slot's own count too. Under the slot's lock.
+    fn count_volatile(&self, slot: u16, in_slot: &mut usize, change: i64) {
+        if change == 0 {
+            return;
+        }
+        *in_slot = in_slot.wrapping_add_signed(change as isize);
+        self.counters(slot)
+            .volatile
+            .fetch_add(change, Ordering::Relaxed);
+        if *in_slot == 0 || (*in_slot == 1 && change == 1) {
+            self.volatile.set(slot, *in_slot != 0);
+        }
     }
 
     fn counters(&self, slot: u16) -> &Counters {

@@ -5,7 +5,6 @@
 //! has yet to reach it. The last one happens at most once per record and snapshot, because the stamp tells.
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 use parking_lot::{Mutex, MutexGuard};
 
@@ -13,7 +12,7 @@ use super::cut::SideQueues;
 use super::hash::KeyRef;
 use super::record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
 use super::table::Table;
-use super::{Counters, Data, Database, Gate};
+use super::{Data, Database, Gate};
 use crate::types::{DbIndex, Lsn, UnixMillis};
 use crate::value::Object;
 
@@ -140,7 +139,8 @@ impl<'g> SlotGuard<'g> {
         Some(RecordMut {
             record,
             volatile: &mut inner.volatile,
-            counters: self.data.counters(self.slot),
+            data: self.data,
+            slot: self.slot,
         })
     }
 
@@ -275,7 +275,7 @@ impl<'g> SlotGuard<'g> {
         if self.inner.walked_epoch == epoch || !side.is_open() {
             return None;
         }
-        let db = self.data.number_at_cut.load(Ordering::Relaxed) as DbIndex;
+        let db = self.data.number_at_cut(epoch)?;
         Some(Preserve {
             side,
             epoch,
@@ -284,27 +284,14 @@ impl<'g> SlotGuard<'g> {
         })
     }
 
+    /// After the table has changed.
     fn count_key(&self, change: i64) {
-        self.data
-            .counters(self.slot)
-            .keys
-            .fetch_add(change, Ordering::Relaxed);
+        self.data.count_key(self.slot, change, self.len());
     }
 
     fn count_volatile(&mut self, change: i64) {
-        count_volatile(
-            &mut self.inner.volatile,
-            self.data.counters(self.slot),
-            change,
-        );
-    }
-}
-
-fn count_volatile(volatile: &mut usize, counters: &Counters, change: i64) {
-    if change != 0 {
-        *volatile = volatile.wrapping_add_signed(change as isize);
-        let total: &AtomicI64 = &counters.volatile;
-        total.fetch_add(change, Ordering::Relaxed);
+        self.data
+            .count_volatile(self.slot, &mut self.inner.volatile, change);
     }
 }
 
@@ -340,7 +327,8 @@ impl Preserve<'_> {
 pub struct RecordMut<'a> {
     record: &'a mut Record,
     volatile: &'a mut usize,
-    counters: &'a Counters,
+    data: &'a Data,
+    slot: u16,
 }
 
 impl Deref for RecordMut<'_> {
@@ -369,7 +357,7 @@ impl<'a> RecordMut<'a> {
     /// Sets or removes the expiry.
     pub fn set_expire(&mut self, expire: Option<UnixMillis>) {
         let change = i64::from(expire.is_some()) - i64::from(self.record.expire_at().is_some());
-        count_volatile(self.volatile, self.counters, change);
+        self.data.count_volatile(self.slot, self.volatile, change);
         self.record.set_expire(expire);
     }
 

@@ -55,6 +55,10 @@ fn state(gate: &ExclusiveGate<'_>) -> State {
                     .map(|record| ((db, record.key().to_vec()), seen(record))),
             );
         }
+        let with_keys = (0..SLOTS as u16).filter(|&slot| gate.lock(db, slot).len() > 0);
+        assert!(with_keys.eq(members(|from| gate.next_used_slot(db, from))));
+        let with_expiry = (0..SLOTS as u16).filter(|&slot| gate.lock(db, slot).volatile_len() > 0);
+        assert!(with_expiry.eq(members(|from| gate.next_volatile_slot(db, from))));
         assert_eq!(
             (gate.len(db), gate.volatile_len(db)),
             (keys, volatile),
@@ -62,6 +66,10 @@ fn state(gate: &ExclusiveGate<'_>) -> State {
         );
     }
     all
+}
+
+fn members(next: impl Fn(u16) -> Option<u16>) -> impl Iterator<Item = u16> {
+    std::iter::successors(next(0), move |slot| next(slot + 1))
 }
 
 /// Walks a cut to its end, a few entries at a time, and checks that no key comes twice.
@@ -466,4 +474,51 @@ fn expire_steps_find_every_expired_key() {
         assert!(gate.lock(0, slot).remove(&key).existed());
     }
     assert_eq!((gate.len(0), gate.volatile_len(0)), (449, 199));
+}
+
+#[test]
+fn loaded_keyspace_replaces_all_beside_a_running_snapshot() {
+    let keyspace = Keyspace::new(2);
+    let loaded = Keyspace::new(3);
+    let key = keyspace.key(b"k");
+    put(&keyspace.enter(), 0, b"k", b"old");
+    put(&keyspace.enter(), 1, b"k", b"old");
+    keyspace
+        .enter_exclusive()
+        .begin_snapshot()
+        .unwrap()
+        .abandon();
+    put(&loaded.enter(), 0, b"k", b"new");
+    put(&loaded.enter(), 2, b"k", b"too far");
+    let mut gate = keyspace.enter_exclusive();
+    let expected = state(&gate);
+    let mut cut = gate.begin_snapshot().unwrap();
+    let old = gate.replace_all(loaded);
+    assert_eq!(old.iter().map(DetachedDb::len).collect::<Vec<_>>(), [1, 1]);
+    assert_eq!((gate.len(0), gate.len(1)), (1, 0));
+    // The loaded record is older than the cut by its stamp, but was no part of it.
+    assert!(matches!(
+        gate.lock(0, key.slot).insert(&key, string(b"k", b"newer")),
+        Displaced::Record(_)
+    ));
+    drop((gate, old));
+    assert_eq!(walk(&mut cut, 10), expected);
+    cut.finish();
+    put(&keyspace.enter(), 1, b"k", b"again");
+    let mut gate = keyspace.enter_exclusive();
+    let expected = state(&gate);
+    let mut cut = gate.begin_snapshot().unwrap();
+    drop(gate);
+    assert_eq!(walk(&mut cut, 10), expected);
+}
+
+#[test]
+fn random_used_slot_finds_the_only_key() {
+    let keyspace = Keyspace::new(2);
+    let gate = keyspace.enter();
+    let mut rng = SmallRng::seed_from_u64(3);
+    assert_eq!(gate.random_used_slot(1, &mut rng), None);
+    put(&gate, 1, b"k", b"v");
+    let slot = keyspace.key(b"k").slot;
+    assert!((0..20).all(|_| gate.random_used_slot(1, &mut rng) == Some(slot)));
 }
