@@ -55,7 +55,7 @@ fn state(gate: &ExclusiveGate<'_>) -> State {
                     .map(|record| ((db, record.key().to_vec()), seen(record))),
             );
         }
-        let with_keys = (0..SLOTS as u16).filter(|&slot| gate.lock(db, slot).len() > 0);
+        let with_keys = (0..SLOTS as u16).filter(|&slot| !gate.lock(db, slot).is_empty());
         assert!(with_keys.eq(members(|from| gate.next_used_slot(db, from))));
         let with_expiry = (0..SLOTS as u16).filter(|&slot| gate.lock(db, slot).volatile_len() > 0);
         assert!(with_expiry.eq(members(|from| gate.next_volatile_slot(db, from))));
