@@ -8,7 +8,7 @@
 //! those from `2^L` up are addressed by `L + 1` bits of the hash, the rest by `L`. An insert splits at most one
 //! bucket (the one at `s`, into itself and the new last one), a removal merges at most one: no operation moves
 //! more than one bucket's chain, whatever the table's size. Buckets stand in one small array up to
-//! [`PAGE_BUCKETS`], beyond that in whole pages under a directory.
+//! `PAGE_BUCKETS`, beyond that in whole pages under a directory.
 //!
 //! **Tags.** The tag of a record in a bucket addressed by `l` bits is `hash >> base(l)`, cut to 16 bits, with
 //! `base(l) = l` rounded down to a multiple of 8. So the bit that decides a split is always in the tag, at least
