@@ -96,7 +96,7 @@ impl<'a> Ctx<'a> {
 
     /// Logs `args` as what this command did, in place of the request. May be called several times.
     ///
-    /// Counts for nothing unless [`Ctx::dirty`] is above zero when the command returns.
+    /// What is named here is logged even if [`Ctx::dirty`] stays zero, as for FLUSHALL of empty databases.
     pub fn effect(&mut self, args: &[&[u8]]) {
         self.data.effects.push(self.data.db, args);
         self.data.explicit_effects = true;
@@ -510,6 +510,17 @@ impl<'a> Data<'a> {
                 self.shared.stats.keyspace_hits.add(1);
                 self.settings.mark_used(record, self.now);
             }
+            None => self.shared.stats.keyspace_misses.add(1),
+        }
+        record
+    }
+
+    /// Finds a key for reading: counts a hit or a miss, but does not mark the key as used.
+    pub fn look(&mut self, key: &[u8]) -> Option<&Record> {
+        let key = self.live_key(key);
+        let record = self.slots.get(self.db, &key);
+        match record {
+            Some(_) => self.shared.stats.keyspace_hits.add(1),
             None => self.shared.stats.keyspace_misses.add(1),
         }
         record

@@ -149,6 +149,8 @@ impl Group {
 /// What a command does to a key: the flags that COMMAND GETKEYSANDFLAGS shows, space-separated.
 ///
 /// One of `RW`, `RO`, `OW`, `RM`, and what is done with the value: `access`, `update`, `insert`, `delete`.
+/// Where it does different things to its keys: one such list for each key, separated by ` | `, the last of them for all
+/// the keys that follow (`RW access delete | OW update`).
 pub type Access = &'static str;
 
 /// Positions of key arguments; `args[0]` is the command's name.
@@ -268,7 +270,14 @@ impl KeySpec {
         }
     }
 
-    /// What the command does with its keys.
+    /// What the command does with the `nth` of its keys, in the order of [`KeySpec::positions`].
+    pub fn access_of(&self, nth: usize) -> Access {
+        let lists = self.access();
+        let last = lists.rsplit(" | ").next().unwrap_or_default();
+        lists.split(" | ").nth(nth).unwrap_or(last)
+    }
+
+    /// What the command does with its keys, as it stands in the table.
     pub fn access(&self) -> Access {
         match *self {
             KeySpec::None => "",

@@ -31,6 +31,14 @@ impl EvictionPolicy {
         )
     }
 
+    /// Whether the keys that were used longest ago go first.
+    pub fn is_lru(self) -> bool {
+        matches!(
+            self,
+            EvictionPolicy::AllKeysLru | EvictionPolicy::VolatileLru
+        )
+    }
+
     /// Whether only keys with a time to live may go.
     pub fn is_volatile(self) -> bool {
         use EvictionPolicy::*;
