@@ -600,6 +600,23 @@ impl<'a> Data<'a> {
             .expect("the key exists and its type was checked"))
     }
 
+    /// Changes a collection, or stores the one that `change` makes of an empty one if the key does not exist.
+    ///
+    /// `change` either adds at least one element or fails; when it fails it must have changed nothing.
+    pub fn update_or_create<T: ObjectKind, R>(
+        &mut self,
+        key: &[u8],
+        change: impl FnOnce(&mut T) -> Result<R, CommandError>,
+    ) -> Result<R, CommandError> {
+        if let Some(value) = self.write_as::<T>(key)? {
+            return change(value);
+        }
+        let mut value = T::empty();
+        let result = change(&mut value)?;
+        self.set_object(key, value);
+        Ok(result)
+    }
+
     /// Stores a record under its key, replacing what was there, its expiry included.
     pub fn put(&mut self, record: Record) {
         record.set_access(self.settings.fresh_access(self.now));

@@ -26,6 +26,7 @@ mod generic;
 mod hash;
 mod list;
 mod reply;
+mod sample;
 mod scan_args;
 mod set;
 mod sort;

@@ -1,6 +1,6 @@
 //! Arguments of the commands that walk something with a cursor: SCAN, HSCAN, SSCAN, ZSCAN.
 
-use super::CommandError;
+use super::{CommandError, Reply};
 use crate::text::{glob, integer};
 
 /// COUNT if none is given.
@@ -71,6 +71,16 @@ pub(super) fn parse_cursor(text: &[u8]) -> Result<u64, CommandError> {
         number => number,
     }
     .ok_or_else(|| CommandError::err("invalid cursor"))
+}
+
+/// Replies with a cursor and elements. `scan` writes the elements, and returns the next cursor and their number.
+pub(super) fn reply(reply: &mut Reply, scan: impl FnOnce(&mut Reply) -> (u64, usize)) {
+    let mut elements = Reply::with_protocol(reply.resp3());
+    let (cursor, count) = scan(&mut elements);
+    reply.array(2);
+    reply.bulk(itoa::Buffer::new().format(cursor).as_bytes());
+    reply.array(count);
+    reply.buffer_mut().extend_from_slice(elements.bytes());
 }
 
 #[cfg(test)]
