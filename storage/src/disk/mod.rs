@@ -1,1 +1,309 @@
-//! (in the making)
+//! The narrow door to the disk.
+//!
+//! Everything that is kept in files goes through [`Disk`], so that a test can put a disk that lies, tears and fails
+//! underneath the very same code. [`RealDisk`] is the operating system's.
+//!
+//! Rules that the callers rely on:
+//! * Bytes are safe only after [`DiskFile::sync_data`] (contents and length) returned success. After a failed sync
+//!   nothing that was written since the last good one may be called safe, ever: a second sync that succeeds proves
+//!   nothing, because the kernel may have dropped the pages.
+//! * A new name, a rename and a removal are safe only after [`Disk::sync_dir`] on the directory.
+//! * A file that others may read appears by [`replace_file`] or by the same steps: temporary name in the same
+//!   directory, write, sync, rename, sync of the directory.
+
+mod map;
+mod real;
+#[cfg(test)]
+pub(crate) mod testing;
+
+use std::io;
+use std::path::Path;
+
+pub use map::FileView;
+pub use real::RealDisk;
+
+/// A file system, as far as persistence needs one.
+pub trait Disk: Send + Sync + 'static {
+    /// Opens an existing file for reading.
+    fn open(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Opens an existing file for reading and writing.
+    fn open_write(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Creates an empty file, readable and writable; an existing one of that name is emptied.
+    fn create(&self, path: &Path) -> io::Result<Box<dyn DiskFile>>;
+
+    /// Creates a directory whose parent exists. An existing directory is not an error.
+    fn create_dir(&self, path: &Path) -> io::Result<()>;
+
+    /// What is there under this name; `None` if nothing is.
+    fn metadata(&self, path: &Path) -> io::Result<Option<FileInfo>>;
+
+    /// The names in a directory, sorted. Names that are not UTF-8 are left out: none of ours are.
+    fn list(&self, dir: &Path) -> io::Result<Vec<String>>;
+
+    /// Gives a file another name, in one step, replacing what had that name.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes names created, renamed and removed in `dir` durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Takes an exclusive lock on a file, which is created if need be, until the returned value is dropped.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::WouldBlock`] if another process (or another caller in this one) has it.
+    fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+
+    /// Bytes that can still be written on the file system that holds `dir`.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
+}
+
+/// What [`Disk::metadata`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileInfo {
+    /// Length in bytes.
+    pub bytes: u64,
+    /// A directory rather than a file.
+    pub is_dir: bool,
+}
+
+/// A lock that is held until this is dropped.
+pub trait DiskLock: Send + Sync {}
+
+/// An open file. Positions are explicit, so one handle serves several threads.
+pub trait DiskFile: Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// True when the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Reads at `offset`; returns how many bytes, 0 only at the end of the file.
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize>;
+
+    /// Writes at `offset`; may write less than asked. Writing past the end makes the file longer.
+    fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<usize>;
+
+    /// Makes contents and length durable.
+    fn sync_data(&self) -> io::Result<()>;
+
+    /// Makes contents, length and all other metadata durable.
+    fn sync_all(&self) -> io::Result<()>;
+
+    /// Cuts the file to `bytes`, or makes it longer with zeros.
+    fn set_len(&self, bytes: u64) -> io::Result<()>;
+
+    /// Reserves space for the first `bytes`, without changing what a reader sees. A hint: success where unsupported.
+    fn allocate(&self, bytes: u64) -> io::Result<()>;
+
+    /// The first `bytes` of the file as memory, for reading files that no longer change.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the file is shorter.
+    fn view(&self, bytes: u64) -> io::Result<FileView>;
+
+    /// Writes all of `bytes` at `offset`, continuing after short writes.
+    fn write_all_at(&self, mut bytes: &[u8], mut offset: u64) -> io::Result<()> {
+        while !bytes.is_empty() {
+            match self.write_at(bytes, offset) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(n) => {
+                    bytes = &bytes[n..];
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    /// Fills `buffer` from `offset`.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::UnexpectedEof`] if the file ends first.
+    fn read_exact_at(&self, mut buffer: &mut [u8], mut offset: u64) -> io::Result<()> {
+        while !buffer.is_empty() {
+            match self.read_at(buffer, offset) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(n) => {
+                    buffer = &mut buffer[n..];
+                    offset += n as u64;
+                }
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Reads a whole small file; refuses one longer than `bytes_max`.
+pub fn read_small_file(disk: &dyn Disk, path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    let file = disk.open(path)?;
+    let bytes = file.len()?;
+    if bytes > bytes_max {
+        let text = format!(
+            "{} is {bytes} bytes long, more than the {bytes_max} it may have",
+            path.display()
+        );
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, text));
+    }
+    let mut contents = vec![0; bytes as usize];
+    file.read_exact_at(&mut contents, 0)?;
+    Ok(contents)
+}
+
+/// Replaces a file by `bytes`, durably and in one step: after a crash the old contents are there or the new.
+///
+/// The temporary name is `temp-` and the file's own, in the same directory.
+pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (Some(dir), Some(name)) = (path.parent(), path.file_name()) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidInput,
+            "a file needs a directory and a name",
+        ));
+    };
+    let mut temporary_name = std::ffi::OsString::from("temp-");
+    temporary_name.push(name);
+    let temporary = dir.join(temporary_name);
+    let written = (|| {
+        let file = disk.create(&temporary)?;
+        file.write_all_at(bytes, 0)?;
+        file.sync_all()?;
+        disk.rename(&temporary, path)
+    })();
+    if let Err(e) = written {
+        // The error that matters is the first one; a left-over temporary is removed at the next start.
+        let _ = disk.remove(&temporary);
+        return Err(e);
+    }
+    disk.sync_dir(dir)
+}
+
+/// A buffered, append-only stream into a file of a [`Disk`], for snapshots.
+///
+/// [`FileWriter::finish`] flushes and syncs; dropping it earlier leaves an unfinished file behind.
+pub struct FileWriter {
+    file: Box<dyn DiskFile>,
+    buffer: Vec<u8>,
+    offset: u64,
+}
+
+impl FileWriter {
+    const BUFFER_BYTES: usize = 256 << 10;
+
+    /// Starts a new file at `path`.
+    pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<FileWriter> {
+        let file = disk.create(path)?;
+        Ok(FileWriter {
+            file,
+            buffer: Vec::with_capacity(Self::BUFFER_BYTES),
+            offset: 0,
+        })
+    }
+
+    /// Bytes put into the stream so far.
+    pub fn bytes(&self) -> u64 {
+        self.offset + self.buffer.len() as u64
+    }
+
+    /// Flushes and makes the file's contents durable. The name still needs [`Disk::sync_dir`].
+    pub fn finish(mut self) -> io::Result<u64> {
+        self.drain()?;
+        self.file.sync_all()?;
+        Ok(self.offset)
+    }
+
+    fn drain(&mut self) -> io::Result<()> {
+        self.file.write_all_at(&self.buffer, self.offset)?;
+        self.offset += self.buffer.len() as u64;
+        self.buffer.clear();
+        Ok(())
+    }
+}
+
+impl io::Write for FileWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.buffer.len() + bytes.len() > Self::BUFFER_BYTES {
+            self.drain()?;
+        }
+        if bytes.len() >= Self::BUFFER_BYTES {
+            self.file.write_all_at(bytes, self.offset)?;
+            self.offset += bytes.len() as u64;
+        } else {
+            self.buffer.extend_from_slice(bytes);
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.drain()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::FailingDisk;
+    use super::*;
+    use std::io::Write;
+
+    #[test]
+    fn replace_file_leaves_old_or_new_at_every_failing_step() {
+        for step in 0..6 {
+            let dir = tempfile::tempdir().unwrap();
+            let path = dir.path().join("state");
+            std::fs::write(&path, b"old").unwrap();
+            let disk = FailingDisk::new();
+            disk.fail_after(step);
+            let outcome = replace_file(&disk, &path, b"new contents");
+            let found = std::fs::read(&path).unwrap();
+            match outcome {
+                Ok(()) => assert_eq!(found, b"new contents", "step {step}"),
+                Err(_) => assert!(found == b"old" || found == b"new contents", "step {step}"),
+            }
+        }
+    }
+
+    #[test]
+    fn file_writer_keeps_order_of_small_and_large_pieces() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("stream");
+        let mut writer = FileWriter::create(&RealDisk, &path).unwrap();
+        let large = vec![7u8; FileWriter::BUFFER_BYTES * 2 + 3];
+        writer.write_all(b"head").unwrap();
+        writer.write_all(&large).unwrap();
+        writer.write_all(b"tail").unwrap();
+        assert_eq!(writer.finish().unwrap(), large.len() as u64 + 8);
+        let found = std::fs::read(&path).unwrap();
+        assert!(found.starts_with(b"head\x07") && found.ends_with(b"\x07tail"));
+        assert_eq!(found.len(), large.len() + 8);
+    }
+
+    #[test]
+    fn second_lock_is_refused_until_the_first_is_dropped() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = RealDisk.lock(&path).unwrap();
+        let refused = RealDisk.lock(&path).err().map(|e| e.kind());
+        assert_eq!(refused, Some(io::ErrorKind::WouldBlock));
+        drop(held);
+        assert!(RealDisk.lock(&path).is_ok());
+    }
+
+    #[test]
+    fn view_longer_than_the_file_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("short");
+        std::fs::write(&path, b"abc").unwrap();
+        let file = RealDisk.open(&path).unwrap();
+        assert_eq!(&*file.view(3).unwrap(), b"abc");
+        assert_eq!(file.view(0).unwrap().len(), 0);
+        assert!(file.view(4).is_err());
+    }
+}

@@ -1,0 +1,191 @@
+//! Segment files: their names, and how they are made ahead of need.
+//!
+//! A segment is created under a temporary name, written full of filler lines and synced, so that later writes go to
+//! blocks that exist and a sync has no metadata to carry. It gets its header, birth frame and final name when the log
+//! rolls to it, all durable before the manifest names it. A sealed segment ends right after its last frame.
+//!
+//! ```text
+//! appendonly.aof.manifest        the manifest
+//! appendonly.aof.3.base.rdb      base number 3
+//! appendonly.aof.7.incr.aof      segment number 7
+//! appendonly.aof.7.incr.aof.idx  its index (private, may be deleted)
+//! appendonly.aof.7.incr.aof.torn-<lsn>   what recovery cut off it; kept for the operator
+//! temp-*                         unfinished; removed at the next start
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::frame;
+use super::manifest::FileKind;
+use crate::Lsn;
+use crate::disk::{Disk, DiskFile};
+
+/// Names that are left over from something unfinished begin like this.
+pub(super) const TEMP_PREFIX: &str = "temp-";
+
+/// Written and synced at a time while a segment is filled, so that other files' syncs do not wait for all of it.
+const FILL_CHUNK_BYTES: usize = 1 << 20;
+const FILL_SYNC_BYTES: u64 = 8 << 20;
+
+/// The files of one log.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    /// The directory of the log's files.
+    pub dir: PathBuf,
+    /// What every name begins with: `appendonly.aof`.
+    pub prefix: String,
+}
+
+impl Names {
+    pub(super) fn manifest(&self) -> PathBuf {
+        self.dir.join(format!("{}.manifest", self.prefix))
+    }
+
+    pub(super) fn base(&self, seq: u64) -> String {
+        format!("{}.{seq}.base.rdb", self.prefix)
+    }
+
+    pub(super) fn increment(&self, seq: u64) -> String {
+        format!("{}.{seq}.incr.aof", self.prefix)
+    }
+
+    pub(super) fn index(&self, segment: &str) -> PathBuf {
+        self.dir.join(format!("{segment}.idx"))
+    }
+
+    pub(super) fn torn(&self, segment: &str, at: Lsn) -> PathBuf {
+        self.dir.join(format!("{segment}.torn-{:016x}", at.0))
+    }
+
+    pub(super) fn temp_segment(&self, seq: u64) -> PathBuf {
+        self.dir.join(format!("{TEMP_PREFIX}segment-{seq}.aof"))
+    }
+
+    pub(super) fn temp_base(&self, seq: u64) -> PathBuf {
+        self.dir.join(format!("{TEMP_PREFIX}base-{seq}.rdb"))
+    }
+
+    /// Number and kind of a file that is named like one of the log's.
+    pub(super) fn recognise(&self, name: &str) -> Option<(FileKind, u64)> {
+        let rest = name.strip_prefix(&self.prefix)?.strip_prefix('.')?;
+        let (seq, suffix) = rest.split_once('.')?;
+        let kind = match suffix {
+            "base.rdb" | "base.aof" => FileKind::Base,
+            "incr.aof" => FileKind::Increment,
+            _ => return None,
+        };
+        Some((kind, seq.parse().ok()?))
+    }
+}
+
+/// What is known of a segment that the manifest names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SegmentInfo {
+    /// File name in the log's directory.
+    pub name: String,
+    /// Sequence number.
+    pub seq: u64,
+    /// Position of its first byte.
+    pub start: Lsn,
+    /// Position after its last byte; of the segment being written, `None`.
+    pub end: Option<Lsn>,
+    /// Length of the file up to the end of its last frame; of the segment being written, at the last roll.
+    pub bytes: u64,
+    /// Whether it has frames from beginning to end. Files another server wrote have not.
+    pub framed: bool,
+}
+
+/// A segment that waits to be used.
+pub(super) struct Prepared {
+    pub file: Arc<dyn DiskFile>,
+    pub path: PathBuf,
+    pub filled_bytes: u64,
+}
+
+/// Creates a file at `path` with `bytes` (rounded up to whole lines) of filler, durably but for its name.
+pub(super) fn prepare(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<Prepared> {
+    let bytes = bytes.next_multiple_of(frame::FILLER_BYTES as u64);
+    let filled = (|| {
+        let file = disk.create(path)?;
+        file.allocate(bytes)?;
+        let mut chunk = vec![0; FILL_CHUNK_BYTES.min(bytes as usize)];
+        frame::fill(&mut chunk);
+        let mut at = 0;
+        while at < bytes {
+            let count = (bytes - at).min(chunk.len() as u64);
+            file.write_all_at(&chunk[..count as usize], at)?;
+            at += count;
+            if at % FILL_SYNC_BYTES == 0 {
+                file.sync_data()?;
+            }
+        }
+        file.sync_all()?;
+        Ok(file)
+    })();
+    match filled {
+        Ok(file) => Ok(Prepared {
+            file: Arc::from(file),
+            path: path.to_path_buf(),
+            filled_bytes: bytes,
+        }),
+        Err(e) => {
+            // Give the space back; the first error is the one that matters.
+            let _ = disk.remove(path);
+            Err(e)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::RealDisk;
+    use crate::disk::testing::FailingDisk;
+
+    #[test]
+    fn prepared_segment_is_filler_to_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("temp-segment-1.aof");
+        let prepared = prepare(&RealDisk, &path, (2 << 20) + 1).unwrap();
+        let found = std::fs::read(&path).unwrap();
+        assert_eq!(found.len() as u64, prepared.filled_bytes);
+        assert!(frame::is_filler(&found));
+    }
+
+    #[test]
+    fn failed_preparation_leaves_no_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("temp-segment-1.aof");
+        let disk = FailingDisk::new();
+        disk.fail_writes(Some(libc::ENOSPC));
+        assert!(prepare(&disk, &path, 4096).is_err());
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn names_are_recognised() {
+        let names = Names {
+            dir: PathBuf::new(),
+            prefix: "appendonly.aof".into(),
+        };
+        assert_eq!(
+            names.recognise(&names.increment(12)),
+            Some((FileKind::Increment, 12))
+        );
+        assert_eq!(names.recognise(&names.base(3)), Some((FileKind::Base, 3)));
+        assert_eq!(
+            names.recognise("appendonly.aof.3.base.aof"),
+            Some((FileKind::Base, 3))
+        );
+        for other in [
+            "appendonly.aof.manifest",
+            "appendonly.aof.1.incr.aof.idx",
+            "dump.rdb",
+            "appendonly.aof.x.incr.aof",
+        ] {
+            assert_eq!(names.recognise(other), None);
+        }
+    }
+}

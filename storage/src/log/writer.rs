@@ -1,0 +1,286 @@
+//! The writer: forms frames of what has been published and writes them into the segment.
+//!
+//! There is one, behind a mutex: whoever holds it writes for everybody. A frame is everything published so far, so that
+//! the checksum is computed off the command path and one `pwrite` serves all. Frames above [`FRAME_AT_ONCE_BYTES`], and
+//! records longer than the ring, are written in pieces: a comment stands in the header's place until the payload is
+//! complete, so the record is there whole or not at all.
+//!
+//! The writer splits exactly at the cuts it is given (`rotate`); switching segments is the log thread's work.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::frame::{self, FRAME_BYTES, FrameHeader, FrameSum, Replid, SegmentHeader};
+use super::meta::IndexEntry;
+use super::ring::{Consumer, Published};
+use super::segment::Prepared;
+use crate::disk::DiskFile;
+use crate::{Lsn, UnixMillis};
+
+/// Longer frames are written in pieces of this size.
+const FRAME_AT_ONCE_BYTES: u64 = 1 << 20;
+
+/// The index of the segment being written has an entry about every so many bytes.
+pub(super) const INDEX_STEP_BYTES: u64 = 64 << 10;
+
+/// The segment that is being written.
+pub(super) struct ActiveSegment {
+    pub file: Arc<dyn DiskFile>,
+    pub path: PathBuf,
+    pub seq: u64,
+    pub start: Lsn,
+    /// File position after the last frame.
+    pub position: u64,
+    /// Bytes that were written full of filler.
+    pub filled_bytes: u64,
+    /// Checksum of the last frame.
+    crc: u32,
+    /// Where to find frames, in steps.
+    pub index: Vec<IndexEntry>,
+    indexed_to: u64,
+}
+
+impl ActiveSegment {
+    /// Writes header line and birth frame into a prepared file and makes them durable. The file keeps its name.
+    pub(super) fn begin(
+        prepared: Prepared,
+        seq: u64,
+        replid: Replid,
+        start: Lsn,
+        sync: Lsn,
+    ) -> io::Result<ActiveSegment> {
+        let (mut bytes, crc) = frame::segment_start(
+            &SegmentHeader { replid, lsn: start },
+            UnixMillis::now(),
+            sync,
+        );
+        let position = bytes.len() as u64;
+        frame::push_tail_comment(&mut bytes, position);
+        prepared.file.write_all_at(&bytes, 0)?;
+        prepared.file.sync_data()?;
+        Ok(ActiveSegment {
+            file: prepared.file,
+            path: prepared.path,
+            seq,
+            start,
+            position,
+            filled_bytes: prepared.filled_bytes,
+            crc,
+            index: Vec::new(),
+            indexed_to: 0,
+        })
+    }
+
+    fn note_frame(&mut self, header: &FrameHeader, at: u64) {
+        if self.index.is_empty() || at >= self.indexed_to + INDEX_STEP_BYTES {
+            self.index.push(IndexEntry {
+                lsn: header.lsn.0,
+                ts: header.ts.0,
+                position: at,
+            });
+            self.indexed_to = at;
+        }
+        self.crc = header.crc;
+        self.position = at + FRAME_BYTES as u64 + u64::from(header.len);
+    }
+}
+
+/// A frame that is being written in pieces.
+struct OpenFrame {
+    start: Lsn,
+    /// File position of its header.
+    at: u64,
+    sum: FrameSum,
+    /// True while the record's appender has not finished copying it.
+    inside_record: bool,
+}
+
+/// What a call of [`Writer::drain`] did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Drained {
+    /// Everything below is in complete frames.
+    pub written: Lsn,
+    /// The writer stands at a cut: the log thread must switch segments.
+    pub at_cut: bool,
+}
+
+pub(super) struct Writer {
+    pub consumer: Consumer,
+    pub segment: ActiveSegment,
+    open_frame: Option<OpenFrame>,
+    buffer: Vec<u8>,
+}
+
+impl Writer {
+    pub(super) fn new(consumer: Consumer, segment: ActiveSegment) -> Writer {
+        Writer {
+            consumer,
+            segment,
+            open_frame: None,
+            buffer: Vec::new(),
+        }
+    }
+
+    /// Everything below is in complete frames.
+    pub(super) fn written(&self) -> Lsn {
+        self.open_frame
+            .as_ref()
+            .map_or(self.consumer.tail(), |open| open.start)
+    }
+
+    /// Goes on in another segment, which begins where this one ends.
+    pub(super) fn switch(&mut self, segment: ActiveSegment) -> ActiveSegment {
+        debug_assert!(self.open_frame.is_none());
+        std::mem::replace(&mut self.segment, segment)
+    }
+
+    /// Forgets what was not written, and goes on in `segment`, which begins at the ring's head.
+    pub(super) fn restart(&mut self, segment: ActiveSegment) {
+        self.open_frame = None;
+        self.segment = segment;
+    }
+
+    /// Writes what is published, as far as the first cut.
+    ///
+    /// After an error the segment's end is unknown: the log has failed, and this must not be called again before
+    /// [`Writer::restart`].
+    pub(super) fn drain(
+        &mut self,
+        published: Published,
+        cut: Option<Lsn>,
+        durable: Lsn,
+    ) -> io::Result<Drained> {
+        let cut = cut.unwrap_or(Lsn::MAX);
+        // A record that was being copied is complete when the limit is no longer inside it.
+        if let Some(open) = &mut self.open_frame {
+            open.inside_record = published.inside_record_from == Some(open.start);
+            if open.inside_record {
+                self.write_pieces(published.limit)?;
+            } else {
+                self.write_pieces(
+                    published
+                        .inside_record_from
+                        .unwrap_or(published.limit)
+                        .min(cut),
+                )?;
+                self.close_frame(durable)?;
+            }
+        }
+        if self.open_frame.is_none() {
+            let whole = published
+                .inside_record_from
+                .unwrap_or(published.limit)
+                .min(cut);
+            let from = self.consumer.tail();
+            if whole > from && whole - from <= FRAME_AT_ONCE_BYTES {
+                self.write_frame(whole, durable)?;
+            } else if whole > from {
+                self.begin_frame(false);
+                self.write_pieces(whole)?;
+                self.close_frame(durable)?;
+            }
+            let tail = self.consumer.tail();
+            // A record that begins at the cut belongs to the next segment.
+            if published.inside_record_from == Some(tail) && published.limit > tail && tail != cut {
+                self.begin_frame(true);
+                self.write_pieces(published.limit)?;
+            }
+        }
+        // Also when nothing was written: somebody may wait for space that was not worth giving back before.
+        let tail = self.consumer.tail();
+        self.consumer.take(tail);
+        Ok(Drained {
+            written: self.written(),
+            at_cut: self.open_frame.is_none() && tail == cut,
+        })
+    }
+
+    /// The common case: one frame, one write.
+    fn write_frame(&mut self, end: Lsn, durable: Lsn) -> io::Result<()> {
+        let start = self.consumer.tail();
+        let mut header = FrameHeader {
+            lsn: start,
+            len: (end - start) as u32,
+            crc: 0,
+            ts: frame::clamp_ts(UnixMillis::now()),
+            sync: durable,
+        };
+        let mut sum = FrameSum::after(self.segment.crc);
+        self.buffer.clear();
+        self.buffer.resize(FRAME_BYTES, 0);
+        for piece in self.consumer.peek(start, end) {
+            sum.payload(piece);
+            self.buffer.extend_from_slice(piece);
+        }
+        header.crc = sum.finish(&header);
+        self.buffer[..FRAME_BYTES].copy_from_slice(&header.encode());
+        let at = self.segment.position;
+        frame::push_tail_comment(&mut self.buffer, at + (FRAME_BYTES as u64) + (end - start));
+        self.segment.file.write_all_at(&self.buffer, at)?;
+        self.segment.note_frame(&header, at);
+        self.consumer.take(end);
+        Ok(())
+    }
+
+    fn begin_frame(&mut self, inside_record: bool) {
+        let at = self.segment.position;
+        self.open_frame = Some(OpenFrame {
+            start: self.consumer.tail(),
+            at,
+            sum: FrameSum::after(self.segment.crc),
+            inside_record,
+        });
+    }
+
+    /// Writes payload of the open frame up to `end`.
+    fn write_pieces(&mut self, end: Lsn) -> io::Result<()> {
+        let Some(open) = &mut self.open_frame else {
+            return Ok(());
+        };
+        while self.consumer.tail() < end {
+            let from = self.consumer.tail();
+            let to = end.min(from + FRAME_AT_ONCE_BYTES);
+            let mut at = open.at + FRAME_BYTES as u64 + (from - open.start);
+            self.buffer.clear();
+            if from == open.start {
+                // A comment in the header's place.
+                at = open.at;
+                self.buffer.resize(FRAME_BYTES, b'.');
+                self.buffer[0] = b'#';
+                self.buffer[FRAME_BYTES - 1] = b'\n';
+            }
+            for piece in self.consumer.peek(from, to) {
+                open.sum.payload(piece);
+                self.buffer.extend_from_slice(piece);
+            }
+            let end_at = at + self.buffer.len() as u64;
+            frame::push_tail_comment(&mut self.buffer, end_at);
+            self.segment.file.write_all_at(&self.buffer, at)?;
+            self.consumer.take(to);
+        }
+        self.buffer.shrink_to(2 * FRAME_AT_ONCE_BYTES as usize);
+        Ok(())
+    }
+
+    /// Writes the open frame's header: now the record is there.
+    fn close_frame(&mut self, durable: Lsn) -> io::Result<()> {
+        let Some(open) = self.open_frame.take() else {
+            return Ok(());
+        };
+        let len = u32::try_from(self.consumer.tail() - open.start)
+            .map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let ts = frame::clamp_ts(UnixMillis::now());
+        let mut header = FrameHeader {
+            lsn: open.start,
+            len,
+            crc: 0,
+            ts,
+            sync: durable,
+        };
+        header.crc = open.sum.finish(&header);
+        self.segment.file.write_all_at(&header.encode(), open.at)?;
+        self.segment.note_frame(&header, open.at);
+        Ok(())
+    }
+}
