@@ -7,12 +7,13 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use arc_swap::Guard;
-use hardtack_storage::engine::{Engine, Options};
+use hardtack_storage::engine::Engine;
 
 use crate::client::Clients;
 use crate::commands::Registry;
 use crate::config::{Config, ConfigHandle};
 use crate::logging;
+use crate::settings;
 use crate::slowlog::SlowLog;
 use crate::stats::ServerStats;
 
@@ -46,14 +47,12 @@ impl Server {
     pub fn new(
         config: Config,
         file: Option<PathBuf>,
+        recover_prefix: bool,
         log: logging::Log,
         end: Sender<()>,
     ) -> Result<Arc<Server>, String> {
-        let options = Options {
-            databases: config.databases,
-            ..Options::default()
-        };
-        let engine = Engine::in_memory(options)
+        let options = settings::engine_options(&config, recover_prefix);
+        let engine = Engine::new(options, settings::engine_settings(&config))
             .map_err(|error| format!("Can't start the engine: {error}"))?;
         let mut commands = Registry::new();
         for (from, to) in &config.renamed_commands {

@@ -11,6 +11,7 @@ use crate::config::file::Loaded;
 use crate::io::IoThread;
 use crate::listen::Listeners;
 use crate::logging;
+use crate::progress::LoadProgress;
 use crate::server::Server;
 
 /// Answers an invocation that runs no server.
@@ -57,7 +58,13 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
     let listeners = Listeners::open(&config)?;
     let io_threads = config.io_threads;
     let (end, ended) = mpsc::channel();
-    let server = Server::new(config, args.inputs.file.as_deref().map(absolute), log, end)?;
+    let server = Server::new(
+        config,
+        args.inputs.file.as_deref().map(absolute),
+        args.recover_prefix,
+        log,
+        end,
+    )?;
     let threads = (0..io_threads)
         .map(|number| IoThread::start(server.clone(), number))
         .collect::<Result<Vec<_>, _>>()
@@ -65,12 +72,71 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
     listeners
         .accept(&server, &Arc::new(threads))
         .map_err(|error| format!("Can't start the acceptor: {error}"))?;
+    load(&server)?;
     server.loaded();
     tracing::info!("Ready to accept connections");
     // Ends when the server is told to.
     ended
         .recv()
         .map_err(|_| "The server lost its way out".to_owned())
+}
+
+/// Loads the data directory, and says how that comes along.
+fn load(server: &Server) -> Result<(), String> {
+    let progress = LoadProgress::start(data_bytes(&server.config()));
+    let outcome = server
+        .engine
+        .load(&mut |bytes, keys| progress.advance(bytes, keys));
+    progress.finish("DB loaded");
+    let report = outcome.map_err(|error| {
+        format!("Fatal error loading the DB, check server logs. Exiting. {error}")
+    })?;
+    if report.rdb_keys_expired > 0 || report.rdb_keys_empty > 0 {
+        tracing::info!(
+            "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",
+            report.rdb_keys,
+            report.rdb_keys_expired,
+            report.rdb_keys_empty
+        );
+    }
+    if report.log_begun_from_rdb {
+        tracing::info!(
+            "There was no append-only log: a new one begins with what the RDB file holds"
+        );
+    }
+    if let Some(log) = report.log {
+        for file in &log.unchecked_files {
+            tracing::warn!("{file} was written by another server: it carries no checksums");
+        }
+        if let Some(cut) = &log.cut {
+            tracing::warn!(
+                "The log ended in a write that was never synced ({}): cut {} bytes off {} at byte {}, LSN {}; they are kept in {}",
+                cut.reason,
+                cut.bytes,
+                cut.segment.display(),
+                cut.position,
+                cut.lsn,
+                cut.kept_as.display()
+            );
+        }
+    }
+    server
+        .engine
+        .start_housekeeping()
+        .map_err(|error| format!("Can't start a thread: {error}"))
+}
+
+/// Bytes that loading will read, roughly.
+fn data_bytes(config: &Config) -> u64 {
+    let bytes = |path: &Path| std::fs::metadata(path).map_or(0, |info| info.len());
+    let log = std::fs::read_dir(config.dir.join(&config.appenddirname))
+        .into_iter()
+        .flatten()
+        .flatten();
+    match log.map(|entry| bytes(&entry.path())).sum() {
+        0 => bytes(&config.dir.join(&config.dbfilename)),
+        log => log,
+    }
 }
 
 /// The configuration file's path, as it stays true whatever the working directory becomes.

@@ -342,6 +342,32 @@ pub(crate) fn encode(out: &mut Vec<u8>, args: &[&[u8]]) {
     }
 }
 
+/// Takes one command in canonical RESP from the front of `bytes`; `None` if there is none.
+pub(crate) fn decode<'b>(bytes: &mut &'b [u8]) -> Option<SmallVec<[&'b [u8]; 8]>> {
+    let count = decode_number(bytes, b'*')?;
+    let mut args = SmallVec::new();
+    for _ in 0..count {
+        let len = decode_number(bytes, b'$')?;
+        let end = len.checked_add(2)?;
+        if bytes.len() < end || &bytes[len..end] != b"\r\n" {
+            return None;
+        }
+        args.push(&bytes[..len]);
+        *bytes = &bytes[end..];
+    }
+    (!args.is_empty()).then_some(args)
+}
+
+fn decode_number(bytes: &mut &[u8], kind: u8) -> Option<usize> {
+    let line_end = memchr::memchr(b'\n', &bytes[..bytes.len().min(32)])?;
+    let digits = bytes[..line_end]
+        .strip_prefix(&[kind])?
+        .strip_suffix(b"\r")?;
+    let number = integer::parse_i64(digits)?;
+    *bytes = &bytes[line_end + 1..];
+    usize::try_from(number).ok()
+}
+
 /// A collection type that a key can hold.
 pub trait ObjectKind: Sized {
     /// The collection, if `object` is of this type.
@@ -396,6 +422,8 @@ pub struct Data<'a> {
     hint: Option<KeyRef<'a>>,
     db: DbIndex,
     now: UnixMillis,
+    /// The log is being replayed: nothing expires by itself.
+    replay: bool,
     pub(crate) explicit_effects: bool,
     /// Keys that became available to blocked clients.
     pub(crate) ready: Vec<(DbIndex, Vec<u8>)>,
@@ -424,6 +452,7 @@ impl<'a> Data<'a> {
         hint: Option<KeyRef<'a>>,
         db: DbIndex,
         now: UnixMillis,
+        replay: bool,
     ) -> Data<'a> {
         Data {
             shared,
@@ -433,6 +462,7 @@ impl<'a> Data<'a> {
             hint,
             db,
             now,
+            replay,
             explicit_effects: false,
             ready: Vec::new(),
             whole: None,
@@ -447,6 +477,12 @@ impl<'a> Data<'a> {
     /// Turns to another database (COPY ... DB, MOVE). Only for commands with [`super::Flags::ALL_KEYS`].
     pub fn select(&mut self, db: DbIndex) {
         self.db = db;
+    }
+
+    /// Whether the log is being replayed. Then a time to live that is over already is set all the same: what the log
+    /// says next may prolong it.
+    pub fn is_replay(&self) -> bool {
+        self.replay
     }
 
     /// Number of databases.
@@ -485,7 +521,8 @@ impl<'a> Data<'a> {
     fn live_key<'k>(&mut self, key: &'k [u8]) -> KeyRef<'k> {
         let key = self.key(key);
         let now = self.now;
-        if self.slots.volatile_len(self.db, key.slot) > 0
+        if !self.replay
+            && self.slots.volatile_len(self.db, key.slot) > 0
             && self
                 .slots
                 .get(self.db, &key)

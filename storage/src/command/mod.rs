@@ -41,7 +41,7 @@ pub use ctx::{
     BlockRequest, Ctx, Data, Effects, KeyClass, ObjectKind, TimedOutReply, WholeKeyspace, is_due,
     string_kind,
 };
-pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, encode, lock_order};
+pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
 pub use error::CommandError;
 pub use reply::{DeferredLen, Reply};
 pub use spec::{Access, CommandSpec, Flags, Group, KeySpec, Keys};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use crate::command::{CommandError, Reply, find};
-use crate::engine::{Deliver, Engine, Options, Queued, Request, Session, Settings, Worker};
+use crate::engine::{Deliver, Engine, Queued, Request, Session, Settings, Worker};
 use crate::types::Lsn;
 
 /// One client of an engine.
@@ -29,7 +29,7 @@ impl Deliver for Mailbox {
 impl Client {
     /// A client of a new engine.
     pub fn new() -> Client {
-        Client::of(&Engine::in_memory(Options::default()).expect("threads can be started"))
+        Client::of(&Engine::in_memory().expect("threads can be started"))
     }
 
     fn of(engine: &Engine) -> Client {

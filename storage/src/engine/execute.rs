@@ -59,6 +59,7 @@ pub struct Turn<'w> {
     pub(super) log: &'w mut LogAccess,
     pub(super) effects: &'w mut Effects,
     pub(super) now: UnixMillis,
+    replay: bool,
 }
 
 /// The log that a worker appends to; the log is exchanged only under the exclusive gate.
@@ -127,6 +128,7 @@ impl Worker {
             log: &mut self.log,
             effects: &mut self.effects,
             now: UnixMillis::now(),
+            replay: false,
         }
     }
 }
@@ -151,6 +153,17 @@ impl<'w> Turn<'w> {
     /// The slot and hash of a key, for [`Request::hint`] and [`Turn::prefetch`].
     pub fn key<'k>(&self, key: &'k [u8]) -> KeyRef<'k> {
         self.shared.keyspace.key(key)
+    }
+
+    /// Number of databases.
+    pub(super) fn databases(&self) -> DbIndex {
+        self.shared.databases()
+    }
+
+    /// From here on the batch repeats what the log says: nothing expires and nothing is evicted by itself, and nothing
+    /// is logged.
+    pub(super) fn begin_replay(&mut self) {
+        self.replay = true;
     }
 
     /// Brings what the look-ups of `keys` will touch into the cache, so that their waits for memory overlap.
@@ -259,7 +272,7 @@ impl<'w> Turn<'w> {
 
     /// Evicts keys if memory is above its limit; an error if that was not enough for a command that needs memory.
     pub(super) fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
-        if self.settings.maxmemory == 0 {
+        if self.settings.maxmemory == 0 || self.replay {
             return Ok(());
         }
         let enough = super::evict::make_room(self);
@@ -318,6 +331,7 @@ impl<'w> Turn<'w> {
                 request.hint,
                 db,
                 self.now,
+                self.replay,
             ),
             blocked: None,
             may_block: waiting != Waiting::Forbidden,

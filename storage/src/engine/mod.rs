@@ -5,6 +5,9 @@
 mod evict;
 mod execute;
 mod expire;
+mod housekeeping;
+mod load;
+mod persist;
 mod reaper;
 mod registry;
 mod session;
@@ -13,10 +16,14 @@ mod stats;
 mod transaction;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
+use parking_lot::Mutex;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
+pub use load::{LoadError, LoadReport, OnProgress};
+pub use persist::{BeginError, SnapshotInfo, SnapshotKind};
 pub use registry::{Deliver, WaiterId};
 pub use session::{Queued, Session, Transaction};
 pub use settings::{EvictionPolicy, KeyEvents, Settings};
@@ -24,9 +31,11 @@ pub use stats::{Counter, Stats};
 pub use transaction::Host;
 
 use crate::command::{self, CommandError, Reply};
+use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::keyspace::{DetachedDb, Displaced, Keyspace};
-use crate::log::Log;
+use crate::log::{Admission, Log, LogOptions, Notifier, SyncPolicy};
 use crate::types::{DbIndex, Lsn};
+use persist::Persistence;
 use reaper::Reaper;
 use registry::Registry;
 
@@ -42,18 +51,46 @@ pub struct Shared {
     pub(crate) registry: Registry,
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) stats: Stats,
+    persistence: Persistence,
     reaper: Reaper,
     /// Exchanged only under the exclusive gate.
     log: ArcSwapOption<Log>,
+    /// Who hears when the log's own threads have made progress; registered with every log.
+    notifiers: Mutex<Vec<Notifier>>,
+    /// Keeps other processes out of the directory while no log does.
+    dir_lock: Mutex<Option<Box<dyn DiskLock>>>,
     options: Options,
 }
 
 /// What is decided when an engine is opened.
+#[derive(Clone)]
 pub struct Options {
+    /// The data directory; it must exist.
+    pub dir: PathBuf,
+    /// The disk that it is on.
+    pub disk: Arc<dyn Disk>,
     /// Number of databases, at most 256.
     pub databases: u16,
+    /// Whether writes are logged. Without the log only snapshots are kept.
+    pub appendonly: bool,
+    /// How the log is kept.
+    pub log: LogOptions,
     /// Bytes of memory in use, for `maxmemory`.
     pub memory_used: fn() -> u64,
+}
+
+impl Options {
+    /// The usual: 16 databases, a log that is synced every second.
+    pub fn new(dir: impl Into<PathBuf>) -> Options {
+        Options {
+            dir: dir.into(),
+            disk: Arc::new(RealDisk),
+            databases: 16,
+            appendonly: true,
+            log: LogOptions::default(),
+            memory_used: || 0,
+        }
+    }
 }
 
 impl Shared {
@@ -74,6 +111,10 @@ impl Shared {
         )
     }
 
+    fn log(&self) -> Option<Arc<Log>> {
+        self.log.load_full()
+    }
+
     pub(crate) fn databases(&self) -> u16 {
         self.options.databases
     }
@@ -84,18 +125,34 @@ impl Shared {
 }
 
 impl Engine {
-    /// An engine that keeps nothing: for tests and tools.
+    /// Opens a data directory: loads what it holds, and keeps it from then on.
+    ///
+    /// # Errors
+    /// [`LoadError`].
+    pub fn open(options: Options, settings: Settings) -> Result<Engine, LoadError> {
+        let dir = options.dir.clone();
+        let engine =
+            Engine::new(options, settings).map_err(|error| LoadError::Io { path: dir, error })?;
+        engine.load(&mut |_, _| {})?;
+        Ok(engine)
+    }
+
+    /// An engine whose data directory has not been loaded yet: [`Engine::load`] does that. Until then it is an empty
+    /// store in memory.
     ///
     /// # Errors
     /// If no thread can be started.
-    pub fn in_memory(options: Options) -> std::io::Result<Engine> {
+    pub fn new(options: Options, settings: Settings) -> std::io::Result<Engine> {
         let shared = Shared {
             keyspace: Keyspace::new(options.databases),
             registry: Registry::default(),
-            settings: ArcSwap::from_pointee(Settings::default()),
+            settings: ArcSwap::from_pointee(settings),
             stats: Stats::default(),
+            persistence: Persistence::new(),
             reaper: Reaper::start()?,
             log: ArcSwapOption::empty(),
+            notifiers: Mutex::default(),
+            dir_lock: Mutex::default(),
             options,
         };
         Ok(Engine {
@@ -103,8 +160,95 @@ impl Engine {
         })
     }
 
+    /// An engine that keeps nothing: for tests and tools.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn in_memory() -> std::io::Result<Engine> {
+        let options = Options {
+            appendonly: false,
+            ..Options::new("")
+        };
+        Engine::new(options, Settings::default())
+    }
+
+    /// Starts the background work: expiry, automatic snapshots.
+    ///
+    /// # Errors
+    /// If no thread can be started.
+    pub fn start_housekeeping(&self) -> std::io::Result<()> {
+        housekeeping::start(self)
+    }
+
     pub(crate) fn shared(&self) -> &Shared {
         &self.shared
+    }
+
+    /// Puts a log in force, or none.
+    fn install_log(&self, log: Option<Log>) {
+        let shared = self.shared();
+        if let Some(log) = &log {
+            for notifier in shared.notifiers.lock().iter() {
+                log.register_notifier(notifier.clone());
+            }
+        }
+        shared.log.store(log.map(Arc::new));
+    }
+
+    /// Turns the log on, beginning with a base of the present data, or off. Commands wait meanwhile.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the log cannot be made; it is then still off.
+    pub fn set_appendonly(&self, on: bool) -> Result<(), LoadError> {
+        let shared = self.shared();
+        let options = &shared.options;
+        let mut gate = shared.keyspace.enter_exclusive();
+        match (on, shared.log()) {
+            (true, Some(_)) | (false, None) => Ok(()),
+            (true, None) => {
+                *shared.dir_lock.lock() = None;
+                let log = load::replace_log(shared, &mut gate);
+                match log {
+                    Ok(log) => {
+                        self.install_log(Some(log));
+                        Ok(())
+                    }
+                    Err(error) => {
+                        *shared.dir_lock.lock() =
+                            Some(load::lock_directory(&*options.disk, &options.dir)?);
+                        Err(error)
+                    }
+                }
+            }
+            (false, Some(log)) => {
+                self.install_log(None);
+                close_log(log);
+                *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
+                Ok(())
+            }
+        }
+    }
+
+    /// Holds all commands back for good, closes the log, and calls `finally`, which ends the process.
+    pub fn close(&self, finally: impl FnOnce()) {
+        let shared = self.shared();
+        self.cancel_snapshot();
+        let gate = shared.keyspace.enter_exclusive();
+        if let Some(log) = shared.log.swap(None) {
+            close_log(log);
+        }
+        finally();
+        drop(gate);
+    }
+
+    /// The log, if it is on.
+    pub fn log(&self) -> Option<Arc<Log>> {
+        self.shared.log()
+    }
+
+    /// What was decided when the engine was opened.
+    pub fn options(&self) -> &Options {
+        &self.shared.options
     }
 
     /// Number of databases.
@@ -122,19 +266,55 @@ impl Engine {
     /// # Errors
     /// What to answer if not.
     pub fn may_write(&self) -> Result<(), CommandError> {
-        Ok(())
+        let log = self.shared.log.load();
+        match log.as_ref().map(|log| log.admission()) {
+            None | Some(Admission::Ok | Admission::WaitForSync) => Ok(()),
+            Some(Admission::Refused(refusal)) => Err(CommandError::Other(
+                "MISCONF",
+                format!("Errors writing to the AOF file: {refusal}").into(),
+            )),
+        }
     }
 
     /// Has `notify` called whenever the log's own threads have written or synced something.
-    pub fn on_log_progress(&self, notify: Arc<dyn Fn() + Send + Sync>) {
-        let _ = notify;
+    pub fn on_log_progress(&self, notify: Notifier) {
+        self.shared.notifiers.lock().push(notify.clone());
+        if let Some(log) = self.shared.log() {
+            log.register_notifier(notify);
+        }
     }
 
     /// Sees to it that the log covers `needed`, as the policy asks; returns what it covers already. The rest is
     /// announced to those who asked by [`Engine::on_log_progress`]. Does not block.
     pub fn write_log(&self, needed: Lsn) -> Lsn {
-        let _ = needed;
-        Lsn::MAX
+        let log = self.shared.log.load();
+        let Some(log) = log.as_ref() else {
+            return Lsn::MAX;
+        };
+        if log.policy() == SyncPolicy::Always {
+            let durable = log.durable();
+            if durable < needed {
+                log.kick();
+            }
+            return durable;
+        }
+        if log.written() < needed {
+            // Whatever comes of it shows in the watermark.
+            let _ = log.write_now();
+        }
+        match log.admission() {
+            // The bound on unsynced writes is reached: replies wait until a sync has brought it down.
+            Admission::WaitForSync => log.durable(),
+            _ => log.written(),
+        }
+    }
+
+    /// Writes what is in the log's memory, unless another thread is at it.
+    fn write_log_now(&self) {
+        if let Some(log) = self.shared.log() {
+            // Whatever comes of it shows in the log's status.
+            let _ = log.write_now();
+        }
     }
 
     /// A new means of running commands, for one thread.
@@ -208,11 +388,11 @@ impl Engine {
     }
 }
 
-impl Default for Options {
-    fn default() -> Options {
-        Options {
-            databases: 16,
-            memory_used: || 0,
-        }
+fn close_log(log: Arc<Log>) {
+    // Others hold it for an instant at most; the last one to drop it closes it too.
+    if let Some(log) = Arc::into_inner(log)
+        && let Err(error) = log.close()
+    {
+        tracing::warn!("The append-only log could not be closed cleanly: {error}");
     }
 }

@@ -1,6 +1,7 @@
 //! What can be changed while the engine runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::command::KeyClass;
 use crate::keyspace::Record;
@@ -82,6 +83,16 @@ pub struct Settings {
     pub rdb_compression: bool,
     /// Whether RDB output carries a checksum.
     pub rdb_checksum: bool,
+    /// Name of the RDB file in the data directory.
+    pub rdb_name: String,
+    /// Testing: delay per key while a snapshot is written.
+    pub rdb_key_delay: Duration,
+    /// When the RDB file is written by itself: after so many seconds if there were so many changes.
+    pub save_rules: Vec<(u64, u64)>,
+    /// Compact the log when it has grown by this many percent since the last time; 0: never.
+    pub auto_rewrite_percentage: u32,
+    /// Do not compact a log of fewer bytes by itself.
+    pub auto_rewrite_size_min: u64,
     /// Who hears about changes of keys.
     pub key_events: Option<Arc<dyn KeyEvents>>,
 }
@@ -101,6 +112,11 @@ impl Default for Settings {
             lazyfree_eviction: false,
             rdb_compression: true,
             rdb_checksum: true,
+            rdb_name: "dump.rdb".into(),
+            rdb_key_delay: Duration::ZERO,
+            save_rules: Vec::new(),
+            auto_rewrite_percentage: 100,
+            auto_rewrite_size_min: 64 << 20,
             key_events: None,
         }
     }

@@ -23,6 +23,11 @@ impl Counter {
         self.0.store(0, Ordering::Relaxed);
     }
 
+    /// Takes `n` away, which was added before.
+    pub fn subtract(&self, n: u64) {
+        self.0.fetch_sub(n, Ordering::Relaxed);
+    }
+
     /// Sets the count.
     pub fn set(&self, n: u64) {
         self.0.store(n, Ordering::Relaxed);

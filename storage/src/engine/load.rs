@@ -1,0 +1,401 @@
+//! Loading: what a data directory holds becomes the keyspace.
+//!
+//! The start-up cases, by what the directory holds:
+//!
+//! | log | RDB file | with the log on | with the log off |
+//! |---|---|---|---|
+//! | yes | any | the log is replayed | the RDB file, if there is one, is loaded |
+//! | no | yes | the RDB file is loaded and becomes the base of a new log | it is loaded |
+//! | no | no | a new log begins | nothing |
+//!
+//! Nothing is expired or evicted meanwhile: the log says what went, and when.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::execute::{Request, Turn};
+use super::session::Session;
+use super::{Engine, Shared, Worker};
+use crate::command::{self, Reply};
+use crate::disk::Disk;
+use crate::keyspace::{ExclusiveGate, Record};
+use crate::log::{BaseLoaded, Log, OpenError, RecoveryReport, ReplayError, ReplayTarget};
+use crate::rdb::{self, LoadOptions, LoadTarget, Loaded, Meta, RdbError, Refused};
+use crate::snapshot::SnapshotProgress;
+use crate::types::{DbIndex, Lsn, UnixMillis};
+use crate::value::Object;
+
+/// Why the data could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] OpenError),
+    /// The RDB file.
+    #[error("{path}: {error}")]
+    Rdb {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: RdbError,
+    },
+    /// Another process works on the directory.
+    #[error("the data directory is in use by another process (lock file {0})")]
+    Locked(PathBuf),
+    /// A file could not be read or written.
+    #[error("{path}: {error}")]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What happened.
+        error: io::Error,
+    },
+}
+
+/// Hears how the load comes along: bytes and keys since it was last called.
+pub type OnProgress<'p> = &'p mut dyn FnMut(u64, u64);
+
+/// What a load found.
+#[derive(Debug, Default)]
+pub struct LoadReport {
+    /// Keys loaded from an RDB file or a base.
+    pub rdb_keys: u64,
+    /// Keys of it that had expired.
+    pub rdb_keys_expired: u64,
+    /// Keys of it that were empty.
+    pub rdb_keys_empty: u64,
+    /// What recovery of the log found.
+    pub log: Option<RecoveryReport>,
+    /// A new log was begun from an RDB file.
+    pub log_begun_from_rdb: bool,
+}
+
+/// The information field of a base that holds its LSN.
+pub(super) const LSN_FIELD: &[u8] = b"hardtack-lsn";
+
+/// The file whose lock makes a data directory one process's; the log takes the same.
+const LOCK_FILE: &str = "hardtack.lock";
+
+impl Engine {
+    /// Loads the data directory. Nothing else must run on the engine yet.
+    ///
+    /// # Errors
+    /// [`LoadError`]; the engine is then to be thrown away.
+    pub fn load(&self, on_progress: OnProgress<'_>) -> Result<LoadReport, LoadError> {
+        let shared = self.shared();
+        let options = &shared.options;
+        let disk = options.disk.clone();
+        let rdb_path = self.rdb_path();
+        let mut loader = Loader::new(self, on_progress);
+        if !options.appendonly {
+            *shared.dir_lock.lock() = Some(lock_directory(&*disk, &options.dir)?);
+            if exists(&*disk, &rdb_path)? {
+                loader.load_rdb(&*disk, &rdb_path, true)?;
+            }
+            return Ok(loader.report);
+        }
+        let io_failed = |error| LoadError::Io {
+            path: options.dir.join(&options.log.dir_name),
+            error,
+        };
+        let log = if Log::exists(&*disk, &options.dir, &options.log).map_err(io_failed)? {
+            let log = Log::open(disk, &options.dir, options.log.clone(), &mut loader)?;
+            loader.report.log = Some(log.recovery_report().clone());
+            log
+        } else {
+            if exists(&*disk, &rdb_path)? {
+                loader.load_rdb(&*disk, &rdb_path, true)?;
+                loader.report.log_begun_from_rdb = true;
+            }
+            create_log(shared, &mut shared.keyspace.enter_exclusive(), Lsn::ZERO)?
+        };
+        let report = loader.report;
+        self.install_log(Some(log));
+        Ok(report)
+    }
+}
+
+/// Makes a new log whose base is the present keyspace.
+fn create_log(shared: &Shared, gate: &mut ExclusiveGate<'_>, start: Lsn) -> Result<Log, LoadError> {
+    let options = &shared.options;
+    let log = Log::create(
+        options.disk.clone(),
+        &options.dir,
+        options.log.clone(),
+        start,
+        &mut |sink| {
+            let cut = gate
+                .begin_snapshot()
+                .ok_or_else(|| io::Error::other("a snapshot is in progress"))?;
+            shared
+                .write_snapshot(cut, Some(start), true, &SnapshotProgress::default(), sink)
+                .map(drop)
+        },
+    )?;
+    Ok(log)
+}
+
+/// Makes a new log of the present keyspace in a directory that may hold an older one, which then goes on with a new
+/// base.
+pub(super) fn replace_log(shared: &Shared, gate: &mut ExclusiveGate<'_>) -> Result<Log, LoadError> {
+    create_log(shared, gate, Lsn::ZERO)
+}
+
+pub(super) fn lock_directory(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Box<dyn crate::disk::DiskLock>, LoadError> {
+    let path = dir.join(LOCK_FILE);
+    disk.lock(&path).map_err(|error| match error.kind() {
+        io::ErrorKind::WouldBlock => LoadError::Locked(path),
+        _ => LoadError::Io { path, error },
+    })
+}
+
+fn exists(disk: &dyn Disk, path: &Path) -> Result<bool, LoadError> {
+    match disk.metadata(path) {
+        Ok(info) => Ok(info.is_some()),
+        Err(error) => Err(LoadError::Io {
+            path: path.to_owned(),
+            error,
+        }),
+    }
+}
+
+/// Puts what it is given into the keyspace.
+struct Loader<'p> {
+    shared: Arc<Shared>,
+    worker: Worker,
+    session: Session,
+    now: UnixMillis,
+    db: DbIndex,
+    /// Expired keys of an RDB file are left out; those of a log's base may yet be given more time by the log.
+    skip_expired: bool,
+    /// What a base says it stands for.
+    base_lsn: Option<Lsn>,
+    /// Bytes of the RDB file, and keys, that `on_progress` has heard of.
+    reported: (u64, u64),
+    on_progress: OnProgress<'p>,
+    report: LoadReport,
+}
+
+impl<'p> Loader<'p> {
+    fn new(engine: &Engine, on_progress: OnProgress<'p>) -> Loader<'p> {
+        Loader {
+            shared: engine.shared.clone(),
+            worker: engine.worker(),
+            session: Session::new(),
+            now: UnixMillis::now(),
+            db: 0,
+            skip_expired: false,
+            base_lsn: None,
+            reported: (0, 0),
+            on_progress,
+            report: LoadReport::default(),
+        }
+    }
+
+    fn load_rdb(
+        &mut self,
+        disk: &dyn Disk,
+        path: &Path,
+        skip_expired: bool,
+    ) -> Result<Loaded, LoadError> {
+        self.skip_expired = skip_expired;
+        let io_failed = |error| LoadError::Io {
+            path: path.to_owned(),
+            error,
+        };
+        let file = disk.open(path).map_err(io_failed)?;
+        let bytes = file.len().map_err(io_failed)?;
+        let view = file.view(bytes).map_err(io_failed)?;
+        self.reported.0 = 0;
+        let settings = self.shared.settings.load_full();
+        let options = LoadOptions {
+            limits: &settings.limits,
+            verify_checksum: settings.rdb_checksum,
+        };
+        let loaded = rdb::load_slice(&view, &options, self).map_err(|error| LoadError::Rdb {
+            path: path.to_owned(),
+            error,
+        })?;
+        self.report.rdb_keys_empty = loaded.empty_keys_skipped;
+        Ok(loaded)
+    }
+
+    /// Stores a record, unless it is one that has expired.
+    fn insert(&mut self, meta: &Meta, record: Record) -> Result<(), Refused> {
+        if self.skip_expired && meta.expire.is_some_and(|expire| expire <= self.now) {
+            self.report.rdb_keys_expired += 1;
+            return Ok(());
+        }
+        let settings = self.shared.settings.load();
+        record.set_access(settings.fresh_access(self.now));
+        match meta.access {
+            Some(rdb::Access::IdleSeconds(seconds)) if !settings.maxmemory_policy.is_lfu() => {
+                settings.set_idle(
+                    &record,
+                    u32::try_from(seconds).unwrap_or(u32::MAX),
+                    self.now,
+                );
+            }
+            Some(rdb::Access::Frequency(frequency)) if settings.maxmemory_policy.is_lfu() => {
+                settings.set_frequency(&record, frequency, self.now);
+            }
+            _ => {}
+        }
+        let gate = self.shared.keyspace.enter();
+        let name: smallvec::SmallVec<[u8; 64]> = smallvec::SmallVec::from_slice(record.key());
+        let key = self.shared.keyspace.key(&name);
+        let displaced = gate.lock(self.db, key.slot).insert(&key, record);
+        if displaced.existed() {
+            return Err(Refused("the key occurs twice".into()));
+        }
+        self.report.rdb_keys += 1;
+        Ok(())
+    }
+}
+
+impl LoadTarget for Loader<'_> {
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        if name == LSN_FIELD {
+            self.base_lsn = crate::text::integer::parse_u64(value).map(Lsn);
+        }
+        Ok(())
+    }
+
+    fn select_db(&mut self, db: DbIndex) -> Result<(), Refused> {
+        if db >= self.shared.databases() {
+            return Err(Refused(format!(
+                "there is data in database {db}, but only {} databases are configured",
+                self.shared.databases()
+            )));
+        }
+        self.db = db;
+        Ok(())
+    }
+
+    fn function(&mut self, _: &[u8]) -> Result<(), Refused> {
+        Err(Refused(
+            "the file holds functions, which are not supported yet".into(),
+        ))
+    }
+
+    fn string(&mut self, key: &[u8], value: &[u8], meta: &Meta) -> Result<(), Refused> {
+        self.insert(
+            meta,
+            Record::string(key, value, command::string_kind(value), meta.expire),
+        )
+    }
+
+    fn object(&mut self, key: &[u8], object: Object, meta: &Meta) -> Result<(), Refused> {
+        self.insert(meta, Record::object(key, object, meta.expire))
+    }
+
+    fn progress(&mut self, bytes: u64) -> Result<(), Refused> {
+        let keys = self.report.rdb_keys;
+        (self.on_progress)(
+            bytes.saturating_sub(self.reported.0),
+            keys - self.reported.1,
+        );
+        self.reported = (bytes, keys);
+        Ok(())
+    }
+}
+
+/// Commands that are prefetched for together.
+const WINDOW: usize = 32;
+
+impl ReplayTarget for Loader<'_> {
+    fn load_base(&mut self, path: &Path) -> Result<BaseLoaded, ReplayError> {
+        let disk = self.shared.options.disk.clone();
+        let loaded = self
+            .load_rdb(&*disk, path, false)
+            .map_err(|error| ReplayError(error.to_string()))?;
+        Ok(BaseLoaded {
+            lsn: self.base_lsn.take(),
+            rdb_bytes: Some(loaded.bytes),
+        })
+    }
+
+    fn begin_file(&mut self) {
+        self.session.db = 0;
+    }
+
+    fn replay(&mut self, payload: &[u8], _: Lsn, _: Option<UnixMillis>) -> Result<(), ReplayError> {
+        let mut rest = payload;
+        let mut turn = self.worker.turn();
+        turn.begin_replay();
+        let mut reply = Reply::new();
+        while !rest.is_empty() {
+            let mut window = Vec::with_capacity(WINDOW);
+            while window.len() < WINDOW && !rest.is_empty() {
+                window.push(
+                    command::decode(&mut rest)
+                        .ok_or_else(|| ReplayError("a command is malformed".into()))?,
+                );
+            }
+            let keys: Vec<_> = window
+                .iter()
+                .filter_map(|args| Some((self.session.db, turn.key(args.get(1)?))))
+                .collect();
+            turn.prefetch(&keys);
+            for args in &window {
+                replay_one(&mut turn, &mut self.session, args, &mut reply)?;
+                reply.truncate(0);
+            }
+        }
+        drop(turn);
+        (self.on_progress)(payload.len() as u64, 0);
+        Ok(())
+    }
+}
+
+/// Runs one command of the log.
+fn replay_one(
+    turn: &mut Turn<'_>,
+    session: &mut Session,
+    args: &[&[u8]],
+    reply: &mut Reply,
+) -> Result<(), ReplayError> {
+    let Some(command) = command::find(args[0]) else {
+        // A transaction stands in one frame, so that it is whole: its marks say nothing more.
+        return match args[0].to_ascii_lowercase().as_slice() {
+            b"multi" | b"exec" | b"ping" | b"replconf" => Ok(()),
+            b"select" => {
+                let index = args
+                    .get(1)
+                    .and_then(|index| crate::text::integer::parse_i64(index));
+                session.db = index
+                    .and_then(|index| DbIndex::try_from(index).ok())
+                    .filter(|db| *db < turn.databases())
+                    .ok_or_else(|| {
+                        ReplayError("SELECT of a database that is not configured".into())
+                    })?;
+                Ok(())
+            }
+            name => {
+                let name = String::from_utf8_lossy(name).into_owned();
+                Err(ReplayError(format!(
+                    "Unknown command '{name}' reading the append only file"
+                )))
+            }
+        };
+    };
+    if !command.spec.arity_fits(args.len()) {
+        return Err(ReplayError(format!(
+            "wrong number of arguments for '{}'",
+            command.spec.name
+        )));
+    }
+    turn.run(session, command, Request::new(args), None, reply);
+    if reply.take_error().is_some() {
+        let text = String::from_utf8_lossy(reply.bytes()).trim_end().to_owned();
+        return Err(ReplayError(format!(
+            "'{}' could not be replayed: {text}",
+            command.spec.name
+        )));
+    }
+    Ok(())
+}

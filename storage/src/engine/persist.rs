@@ -1,0 +1,483 @@
+//! Snapshots to files: SAVE and BGSAVE, the compaction of the log, healing a failed log.
+//!
+//! Each is the same walk (`snapshot`) with another file at its end. One at a time: whoever comes second is told so.
+//! The cut is made under the exclusive gate, for microseconds; everything else happens beside the commands.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+
+use super::load::LSN_FIELD;
+use super::{Engine, Shared};
+use crate::disk::FileWriter;
+use crate::keyspace::SnapshotCut;
+use crate::log::{LogStatus, RewriteTicket};
+use crate::rdb::{FileInfo, ReplicationInfo};
+use crate::snapshot::{self, SnapshotOptions, SnapshotProgress};
+use crate::types::{Lsn, UnixMillis};
+
+/// What a snapshot is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SnapshotKind {
+    /// The RDB file.
+    Save,
+    /// A new base of the log.
+    Rewrite,
+}
+
+/// Why a snapshot was not begun.
+#[derive(Debug, thiserror::Error)]
+pub enum BeginError {
+    /// One is under way.
+    #[error("a snapshot is in progress")]
+    InProgress(SnapshotKind),
+    /// There is no log to compact.
+    #[error("the append-only log is off")]
+    NoLog,
+    /// The log cannot be compacted now, or a thread could not be started.
+    #[error("{0}")]
+    Failed(String),
+}
+
+/// What INFO says of snapshots.
+#[derive(Clone, Debug)]
+pub struct SnapshotInfo {
+    /// The snapshot that is being written, with the time since its begin.
+    pub running: Option<(SnapshotKind, Duration)>,
+    /// Keys written and keys in all, of the one that is being written.
+    pub keys: (u64, u64),
+    /// When the RDB file was last written, or the server started.
+    pub last_save: UnixMillis,
+    /// How the last SAVE or BGSAVE ended.
+    pub last_save_ok: bool,
+    /// How long it took.
+    pub last_save_took: Option<Duration>,
+    /// When the last one was begun, whatever came of it.
+    pub last_save_attempt: UnixMillis,
+    /// How the last compaction ended.
+    pub last_rewrite_ok: bool,
+    /// How long it took.
+    pub last_rewrite_took: Option<Duration>,
+    /// RDB files written since the start.
+    pub saves: u64,
+    /// Compactions since the start.
+    pub rewrites: u64,
+}
+
+/// State of the snapshots of one engine.
+pub(super) struct Persistence {
+    state: Mutex<State>,
+}
+
+struct State {
+    running: Option<Running>,
+    info: SnapshotInfo,
+    /// A compaction was asked for while another snapshot was under way.
+    rewrite_scheduled: bool,
+    save_scheduled: bool,
+}
+
+struct Running {
+    kind: SnapshotKind,
+    began: Instant,
+    progress: Arc<SnapshotProgress>,
+}
+
+impl Persistence {
+    pub fn new() -> Persistence {
+        let info = SnapshotInfo {
+            running: None,
+            keys: (0, 0),
+            last_save: UnixMillis::now(),
+            last_save_ok: true,
+            last_save_took: None,
+            last_save_attempt: UnixMillis(0),
+            last_rewrite_ok: true,
+            last_rewrite_took: None,
+            saves: 0,
+            rewrites: 0,
+        };
+        Persistence {
+            state: Mutex::new(State {
+                running: None,
+                info,
+                rewrite_scheduled: false,
+                save_scheduled: false,
+            }),
+        }
+    }
+
+    fn begin(&self, kind: SnapshotKind) -> Result<Arc<SnapshotProgress>, BeginError> {
+        let mut state = self.state.lock();
+        if let Some(running) = &state.running {
+            return Err(BeginError::InProgress(running.kind));
+        }
+        let progress = Arc::new(SnapshotProgress::default());
+        state.running = Some(Running {
+            kind,
+            began: Instant::now(),
+            progress: progress.clone(),
+        });
+        match kind {
+            SnapshotKind::Save => state.info.last_save_attempt = UnixMillis::now(),
+            SnapshotKind::Rewrite => state.rewrite_scheduled = false,
+        }
+        Ok(progress)
+    }
+
+    fn end(&self, ok: bool) {
+        let mut state = self.state.lock();
+        let Some(running) = state.running.take() else {
+            return;
+        };
+        let took = Some(running.began.elapsed());
+        match running.kind {
+            SnapshotKind::Save => {
+                state.info.last_save_ok = ok;
+                state.info.last_save_took = took;
+                if ok {
+                    state.info.last_save = UnixMillis::now();
+                    state.info.saves += 1;
+                }
+            }
+            SnapshotKind::Rewrite => {
+                state.info.last_rewrite_ok = ok;
+                state.info.last_rewrite_took = took;
+                state.info.rewrites += u64::from(ok);
+            }
+        }
+    }
+
+    pub fn info(&self) -> SnapshotInfo {
+        let state = self.state.lock();
+        let mut info = state.info.clone();
+        if let Some(running) = &state.running {
+            info.running = Some((running.kind, running.began.elapsed()));
+            let progress = &running.progress;
+            info.keys = (
+                progress.keys_done.load(Ordering::Relaxed),
+                progress.keys_total.load(Ordering::Relaxed),
+            );
+        }
+        info
+    }
+}
+
+/// Ends the snapshot in the books, also if its thread panics.
+struct Ending<'s> {
+    persistence: &'s Persistence,
+    ok: bool,
+}
+
+impl Drop for Ending<'_> {
+    fn drop(&mut self) {
+        self.persistence.end(self.ok);
+    }
+}
+
+impl Shared {
+    /// Writes a cut as an RDB.
+    pub(super) fn write_snapshot<W: Write>(
+        &self,
+        cut: SnapshotCut,
+        lsn: Option<Lsn>,
+        aof_base: bool,
+        progress: &SnapshotProgress,
+        sink: W,
+    ) -> io::Result<u64> {
+        let settings = self.settings.load_full();
+        let options = SnapshotOptions {
+            compress: settings.rdb_compression,
+            checksum: settings.rdb_checksum,
+            key_delay: settings.rdb_key_delay,
+        };
+        let replid = self.log().map(|log| log.replid());
+        let replication = replid
+            .as_ref()
+            .zip(lsn)
+            .filter(|_| !aof_base)
+            .map(|(replid, lsn)| ReplicationInfo {
+                stream_db: 0,
+                id: replid.as_str(),
+                offset: lsn.0,
+            });
+        let info = FileInfo {
+            redis_version: COMPATIBLE_VERSION,
+            created: UnixMillis::now(),
+            used_memory: (self.options.memory_used)(),
+            replication,
+            aof_base,
+        };
+        let lsn = lsn.filter(|_| aof_base).map(|lsn| lsn.0.to_string());
+        let extra = lsn.as_ref().map(|lsn| (LSN_FIELD, lsn.as_bytes()));
+        snapshot::write(cut, &info, extra, options, progress, sink)
+    }
+
+    /// Writes a file durably under a temporary name and calls it `path`.
+    fn write_file(
+        &self,
+        path: &Path,
+        write: impl FnOnce(&mut FileWriter) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let disk = &*self.options.disk;
+        let name = format!("temp-{}.rdb", std::process::id());
+        let temporary = self.options.dir.join(name);
+        let written = (|| {
+            let mut file = FileWriter::create(disk, &temporary)?;
+            write(&mut file)?;
+            file.finish()?;
+            disk.rename(&temporary, path)
+        })();
+        if let Err(error) = written {
+            // The first error is the one that matters; what is left is removed at the next start.
+            let _ = disk.remove(&temporary);
+            return Err(error);
+        }
+        disk.sync_dir(&self.options.dir)
+    }
+}
+
+/// The version of Redis that snapshots name as their writer, because tools look at it.
+const COMPATIBLE_VERSION: &str = "7.0.15";
+
+impl Engine {
+    /// Where SAVE and BGSAVE write.
+    pub fn rdb_path(&self) -> PathBuf {
+        let shared = self.shared();
+        shared.options.dir.join(&shared.settings.load().rdb_name)
+    }
+
+    /// Writes the RDB file, in the calling thread.
+    ///
+    /// # Errors
+    /// [`BeginError`]; a failed write is one too.
+    pub fn save(&self) -> Result<(), BeginError> {
+        let (cut, progress) = self.begin_save()?;
+        self.finish_save(cut, &progress)
+            .map_err(|error| BeginError::Failed(error.to_string()))
+    }
+
+    /// Begins to write the RDB file in the background.
+    ///
+    /// # Errors
+    /// [`BeginError`].
+    pub fn save_in_background(&self) -> Result<(), BeginError> {
+        let (cut, progress) = self.begin_save()?;
+        self.spawn("hardtack-bgsave", move |engine| {
+            // The outcome is in the books and in the log lines.
+            let _ = engine.finish_save(cut, &progress);
+        })
+    }
+
+    fn begin_save(&self) -> Result<(Cut, Arc<SnapshotProgress>), BeginError> {
+        let shared = self.shared();
+        let progress = shared.persistence.begin(SnapshotKind::Save)?;
+        let mut gate = shared.keyspace.enter_exclusive();
+        let Some(cut) = gate.begin_snapshot() else {
+            shared.persistence.end(false);
+            return Err(BeginError::InProgress(SnapshotKind::Save));
+        };
+        let lsn = shared.log().map(|log| log.force_select());
+        let dirty = shared.stats.dirty.get();
+        progress.keys_total.store(
+            (0..gate.databases()).map(|db| gate.len(db) as u64).sum(),
+            Ordering::Relaxed,
+        );
+        Ok((Cut { cut, lsn, dirty }, progress))
+    }
+
+    fn finish_save(&self, cut: Cut, progress: &SnapshotProgress) -> io::Result<()> {
+        let shared = self.shared();
+        let mut ending = Ending {
+            persistence: &shared.persistence,
+            ok: false,
+        };
+        let path = self.rdb_path();
+        let written = shared.write_file(&path, |file| {
+            shared
+                .write_snapshot(cut.cut, cut.lsn, false, progress, file)
+                .map(drop)
+        });
+        match &written {
+            Ok(()) => {
+                shared.stats.dirty.subtract(cut.dirty);
+                ending.ok = true;
+                tracing::info!("DB saved on disk");
+            }
+            Err(error) => tracing::warn!("Error saving DB on disk to {}: {error}", path.display()),
+        }
+        written
+    }
+
+    /// Compacts the log in the background: a new base, and the log from there.
+    ///
+    /// # Errors
+    /// [`BeginError`].
+    pub fn rewrite_log_in_background(&self) -> Result<(), BeginError> {
+        let shared = self.shared();
+        let log = shared.log().ok_or(BeginError::NoLog)?;
+        let progress = shared.persistence.begin(SnapshotKind::Rewrite)?;
+        let failed = |error: String| {
+            shared.persistence.end(false);
+            Err(BeginError::Failed(error))
+        };
+        let heals = log.status() != LogStatus::Ok;
+        let mut gate = shared.keyspace.enter_exclusive();
+        let ticket = if heals {
+            log.begin_heal()
+        } else {
+            log.begin_rewrite()
+        };
+        let ticket = match ticket {
+            Ok(ticket) => ticket,
+            Err(error) => return failed(error.to_string()),
+        };
+        let Some(cut) = gate.begin_snapshot() else {
+            log.abort_rewrite(ticket);
+            return failed("a snapshot is in progress".into());
+        };
+        progress.keys_total.store(
+            (0..gate.databases()).map(|db| gate.len(db) as u64).sum(),
+            Ordering::Relaxed,
+        );
+        drop(gate);
+        self.spawn("hardtack-rewrite", move |engine| {
+            engine.finish_rewrite(cut, ticket, &progress)
+        })
+    }
+
+    fn finish_rewrite(&self, cut: SnapshotCut, ticket: RewriteTicket, progress: &SnapshotProgress) {
+        let shared = self.shared();
+        let mut ending = Ending {
+            persistence: &shared.persistence,
+            ok: false,
+        };
+        let Some(log) = shared.log() else { return };
+        let disk = &*shared.options.disk;
+        let written = FileWriter::create(disk, ticket.base_path()).and_then(|mut file| {
+            shared.write_snapshot(cut, Some(ticket.cut()), true, progress, &mut file)?;
+            file.finish()
+        });
+        match written {
+            Ok(_) => match log.commit_rewrite(ticket) {
+                Ok(()) => {
+                    ending.ok = true;
+                    tracing::info!("Background AOF rewrite finished successfully");
+                }
+                Err(error) => tracing::warn!("Background AOF rewrite failed: {error}"),
+            },
+            Err(error) => {
+                tracing::warn!("Background AOF rewrite failed: {error}");
+                log.abort_rewrite(ticket);
+            }
+        }
+    }
+
+    fn spawn(
+        &self,
+        name: &str,
+        work: impl FnOnce(Engine) + Send + 'static,
+    ) -> Result<(), BeginError> {
+        let engine = self.clone();
+        thread::Builder::new()
+            .name(name.into())
+            .spawn(move || work(engine))
+            .map(drop)
+            .map_err(|error| {
+                self.shared().persistence.end(false);
+                BeginError::Failed(error.to_string())
+            })
+    }
+
+    /// Begins a compaction when the snapshot that is under way has ended.
+    pub fn schedule_rewrite(&self) {
+        self.shared().persistence.state.lock().rewrite_scheduled = true;
+    }
+
+    /// Begins a BGSAVE when the snapshot that is under way has ended.
+    pub fn schedule_save(&self) {
+        self.shared().persistence.state.lock().save_scheduled = true;
+    }
+
+    /// Whether a compaction is due as soon as possible.
+    pub fn rewrite_is_scheduled(&self) -> bool {
+        self.shared().persistence.state.lock().rewrite_scheduled
+    }
+
+    /// Ends the snapshot that is under way without a result, if there is one.
+    pub fn cancel_snapshot(&self) {
+        if let Some(running) = &self.shared().persistence.state.lock().running {
+            running.progress.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What there is to say of snapshots.
+    pub fn snapshot_info(&self) -> SnapshotInfo {
+        self.shared().persistence.info()
+    }
+
+    /// Begins what is due: scheduled snapshots, `save` rules, automatic compaction, healing.
+    pub(super) fn begin_due_snapshots(&self) {
+        let shared = self.shared();
+        let info = self.snapshot_info();
+        if info.running.is_some() {
+            return;
+        }
+        let settings = shared.settings.load_full();
+        let (rewrite_scheduled, save_scheduled) = {
+            let state = shared.persistence.state.lock();
+            (state.rewrite_scheduled, state.save_scheduled)
+        };
+        let log = shared.log();
+        let broken = log
+            .as_ref()
+            .is_some_and(|log| log.status() != LogStatus::Ok);
+        let rewrite_due = log.as_ref().is_some_and(|log| {
+            let (base, now) = (log.base_bytes().max(1), log.current_bytes());
+            let percentage = u64::from(settings.auto_rewrite_percentage);
+            percentage > 0
+                && now >= settings.auto_rewrite_size_min
+                && now.saturating_sub(base).saturating_mul(100) / base >= percentage
+        });
+        if rewrite_scheduled || broken || rewrite_due {
+            if let Err(error) = self.rewrite_log_in_background()
+                && !broken
+            {
+                tracing::warn!("Can't rewrite the append-only log: {error}");
+            }
+            return;
+        }
+        let dirty = shared.stats.dirty.get();
+        let age_s = (UnixMillis::now().0 - info.last_save.0) / 1000;
+        let retry_s = (UnixMillis::now().0 - info.last_save_attempt.0) / 1000;
+        let rule = settings.save_rules.iter().find(|(seconds, changes)| {
+            dirty >= *changes
+                && age_s > *seconds as i64
+                && (info.last_save_ok || retry_s > SAVE_RETRY_SECONDS)
+        });
+        if let Some((seconds, changes)) = rule {
+            tracing::info!("{changes} changes in {seconds} seconds. Saving...");
+        }
+        if rule.is_some() || save_scheduled {
+            shared.persistence.state.lock().save_scheduled = false;
+            if let Err(error) = self.save_in_background() {
+                tracing::warn!("Can't save in the background: {error}");
+            }
+        }
+    }
+}
+
+/// Time between two attempts at a `save` rule after a failed one.
+const SAVE_RETRY_SECONDS: i64 = 5;
+
+/// A cut, with what was true at that instant.
+struct Cut {
+    cut: SnapshotCut,
+    lsn: Option<Lsn>,
+    dirty: u64,
+}
