@@ -254,6 +254,7 @@ pub(super) fn fill(out: &mut [u8]) {
     }
 }
 
+#[cfg(test)]
 /// True if `bytes` consists of nothing but comments as this module writes them; the last may be cut off.
 pub(super) fn is_filler(bytes: &[u8]) -> bool {
     filler_bytes(bytes) == bytes.len()
@@ -319,7 +320,7 @@ mod tests {
         };
         assert_eq!(SegmentHeader::parse(&header.encode()), Some(header));
         assert_eq!(FrameHeader::parse(&frame().encode()), Some(frame()));
-        assert!(FRAME_BYTES < 127 && HEADER_BYTES < 127 && FILLER_BYTES + 1 < 127);
+        const { assert!(FRAME_BYTES < 127 && HEADER_BYTES < 127 && FILLER_BYTES + 1 < 127) };
     }
 
     #[test]

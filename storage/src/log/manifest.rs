@@ -172,7 +172,7 @@ impl Manifest {
 
 fn parse_line(line: &str) -> Result<Entry, &'static str> {
     let words = split_words(line)?;
-    if words.is_empty() || words.len() % 2 != 0 {
+    if words.is_empty() || !words.len().is_multiple_of(2) {
         return Err("not a list of keys and values");
     }
     let (mut name, mut seq, mut kind) = (None, None, None);

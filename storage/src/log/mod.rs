@@ -230,14 +230,12 @@ impl Shared {
         };
         match writer.drain(published, cut, self.marks.durable()) {
             Ok(drained) => {
-                if !self.marks.is_failed() {
-                    if drained.written > self.marks.written() {
-                        self.sync_point.note_written(drained.written);
-                        self.marks.raise_written(drained.written);
-                        let unsynced = drained.written.0.saturating_sub(self.marks.durable().0);
-                        if unsynced >= sync::UNSYNCED_BYTES_MAX && !self.sync_point.is_running() {
-                            self.sync_signal.wake();
-                        }
+                if !self.marks.is_failed() && drained.written > self.marks.written() {
+                    self.sync_point.note_written(drained.written);
+                    self.marks.raise_written(drained.written);
+                    let unsynced = drained.written.0.saturating_sub(self.marks.durable().0);
+                    if unsynced >= sync::UNSYNCED_BYTES_MAX && !self.sync_point.is_running() {
+                        self.sync_signal.wake();
                     }
                 }
                 drained.at_cut || self.watch_segment_size(writer)

@@ -117,7 +117,7 @@ pub(super) fn prepare(disk: &dyn Disk, path: &Path, bytes: u64) -> io::Result<Pr
             let count = (bytes - at).min(chunk.len() as u64);
             file.write_all_at(&chunk[..count as usize], at)?;
             at += count;
-            if at % FILL_SYNC_BYTES == 0 {
+            if at.is_multiple_of(FILL_SYNC_BYTES) {
                 file.sync_data()?;
             }
         }

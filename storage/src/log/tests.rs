@@ -1053,31 +1053,15 @@ impl Redis {
             .stdout(Stdio::null())
             .spawn()
             .unwrap();
-        let redis = Redis { process, port };
+        let mut redis = Redis { process, port };
         while redis.ask(&["PING"]) != "PONG" {
-            let mut me = redis;
             assert_eq!(
-                me.process.try_wait().unwrap(),
+                redis.process.try_wait().unwrap(),
                 None,
                 "redis-server refused the directory"
             );
-            std::thread::yield_now();
-            return Redis::wait(me);
         }
         Some(redis)
-    }
-
-    fn wait(mut self) -> Option<Redis> {
-        loop {
-            if self.ask(&["PING"]) == "PONG" {
-                return Some(self);
-            }
-            assert_eq!(
-                self.process.try_wait().unwrap(),
-                None,
-                "redis-server refused the directory"
-            );
-        }
     }
 
     fn ask(&self, command: &[&str]) -> String {
