@@ -750,6 +750,11 @@ impl<'a> Data<'a> {
         }
     }
 
+    /// The first slot of the selected database at or after `from` that has keys.
+    pub fn next_used_slot(&self, from: u16) -> Option<u16> {
+        self.slots.gate().next_used_slot(self.db, from)
+    }
+
     /// Runs `work` on one slot of the selected database, for commands that walk a whole database
     /// ([`super::Flags::WALKS`]). Keys that are due may still be there: check with [`is_due`].
     pub fn with_slot(&mut self, slot: u16, work: &mut dyn FnMut(&SlotGuard<'_>)) {

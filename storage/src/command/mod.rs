@@ -19,6 +19,7 @@
 mod blocking;
 mod ctx;
 mod database;
+mod debug;
 mod dump;
 mod error;
 mod expire;

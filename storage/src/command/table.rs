@@ -16,6 +16,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
         super::sort::COMMANDS,
         super::dump::COMMANDS,
         super::database::COMMANDS,
+        super::debug::COMMANDS,
         super::string::COMMANDS,
         super::list::COMMANDS,
         super::hash::COMMANDS,

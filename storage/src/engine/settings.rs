@@ -93,6 +93,9 @@ pub struct Settings {
     pub auto_rewrite_percentage: u32,
     /// Do not compact a log of fewer bytes by itself.
     pub auto_rewrite_size_min: u64,
+    /// Whether checksums of payloads and files are verified; off only while a test has asked for it
+    /// (DEBUG SET-SKIP-CHECKSUM-VALIDATION).
+    pub verify_checksums: bool,
     /// Who hears about changes of keys.
     pub key_events: Option<Arc<dyn KeyEvents>>,
 }
@@ -117,6 +120,7 @@ impl Default for Settings {
             save_rules: Vec::new(),
             auto_rewrite_percentage: 100,
             auto_rewrite_size_min: 64 << 20,
+            verify_checksums: true,
             key_events: None,
         }
     }

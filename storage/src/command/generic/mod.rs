@@ -13,6 +13,7 @@ mod walk;
 use super::{Command, CommandSpec, Flags, KeySpec, Keys};
 
 pub(super) use object::{encoding, reference_count, type_name};
+pub(super) use walk::walk_slots;
 
 const SPEC: CommandSpec = CommandSpec::DEFAULT;
 

@@ -219,7 +219,7 @@ pub(super) fn mget(ctx: &mut Ctx<'_>) -> CommandResult {
 }
 
 pub(super) fn mset(ctx: &mut Ctx<'_>) -> CommandResult {
-    if ctx.args.len() % 2 == 0 {
+    if ctx.args.len().is_multiple_of(2) {
         return Err(ctx.arity_error());
     }
     store_pairs(ctx);
@@ -228,7 +228,7 @@ pub(super) fn mset(ctx: &mut Ctx<'_>) -> CommandResult {
 }
 
 pub(super) fn msetnx(ctx: &mut Ctx<'_>) -> CommandResult {
-    if ctx.args.len() % 2 == 0 {
+    if ctx.args.len().is_multiple_of(2) {
         return Err(ctx.arity_error());
     }
     let free = !ctx.args[1..]
