@@ -70,6 +70,15 @@ impl Client {
         self.run_args(&args)
     }
 
+    /// Runs the commands of a script of `command => reply` lines and compares their replies.
+    pub fn check(&mut self, script: &str) {
+        let lines = script.lines().map(str::trim);
+        for line in lines.filter(|line| !line.is_empty()) {
+            let (command, reply) = line.split_once(" => ").expect("a command and its reply");
+            assert_eq!(self.run(command), reply, "{command}");
+        }
+    }
+
     /// Runs a command given as words; what is to be logged of it, one line for each command.
     pub fn logged(&mut self, line: &str) -> Vec<String> {
         let dirty = self.engine().stats().dirty.get();

@@ -5,22 +5,9 @@ use rand::{RngExt, SeedableRng};
 
 use crate::command::testkit::Client;
 
-/// Runs commands and compares their replies: `command => reply` lines.
-fn check(client: &mut Client, script: &str) {
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
-        let (command, reply) = line.split_once(" => ").expect("a command and its reply");
-        assert_eq!(client.run(command), reply, "{command}");
-    }
-}
-
 #[test]
 fn fields_are_set_read_and_removed() {
-    check(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         HSET h a 1 b 2 a 3 => :2
         HSET h b 5 c 6 => :1
@@ -66,8 +53,7 @@ fn fields_are_set_read_and_removed() {
 
 #[test]
 fn numbers_are_checked() {
-    check(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         HINCRBY h n 9223372036854775806 => :9223372036854775806
         HINCRBY h n 1 => :9223372036854775807
@@ -134,8 +120,7 @@ fn words(reply: &str) -> Vec<&str> {
 #[test]
 fn random_fields_are_fields() {
     let mut client = Client::new();
-    check(
-        &mut client,
+    client.check(
         r#"
         HRANDFIELD none => (nil)
         HRANDFIELD none 3 => []
@@ -174,8 +159,7 @@ fn random_fields_are_fields() {
 #[test]
 fn a_scan_visits_every_field() {
     let mut client = Client::new();
-    check(
-        &mut client,
+    client.check(
         r#"
         HSCAN none 0 => ["0", []]
         HSCAN none x => -ERR invalid cursor
