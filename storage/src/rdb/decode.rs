@@ -288,6 +288,11 @@ fn read_quicklist<S: Source>(
         };
         let bytes = read_string(source, scratch)?;
         let pushed = match (kind, ty) {
+            // No element that needs a node of its own is empty.
+            (node::PLAIN, _) if bytes.is_empty() => Err(Flaw {
+                at: 0,
+                detail: "a plain node is empty",
+            }),
             (node::PLAIN, _) => {
                 list.push_back(bytes, limits);
                 Ok(())

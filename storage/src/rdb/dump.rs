@@ -1,6 +1,8 @@
 //! The payload of DUMP and RESTORE.
 //!
-//!     <type> <value> <u16 RDB version LE> <u64 CRC-64 LE of everything before it>
+//! ```text
+//! <type> <value> <u16 RDB version LE> <u64 CRC-64 LE of everything before it>
+//! ```
 
 use thiserror::Error;
 

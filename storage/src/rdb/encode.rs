@@ -24,6 +24,8 @@ pub enum ValueRef<'a> {
 /// Shorter strings are never compressed.
 const COMPRESS_LEN_MIN: usize = 21;
 
+/// Scratch space beyond this is given back after use.
+const PACKED_KEPT_MAX: usize = 1 << 20;
 /// The length of the longest 32-bit integer in decimal.
 const INT32_TEXT_LEN_MAX: usize = 11;
 
@@ -123,6 +125,9 @@ impl Encoder {
                 put_length(out, packed_len as u64);
                 put_length(out, bytes.len() as u64);
                 out.extend_from_slice(&self.packed);
+                // One large value must not keep its memory for the rest of the walk.
+                self.packed.clear();
+                self.packed.shrink_to(PACKED_KEPT_MAX);
                 return;
             }
         }

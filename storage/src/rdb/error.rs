@@ -68,7 +68,7 @@ pub enum RdbError {
         detail: &'static str,
     },
     /// Contents that are sound and that we have no place for.
-    #[error("{feature} at offset {offset}{}: not supported", for_key(.key))]
+    #[error("at offset {offset}{}: {feature}", for_key(.key))]
     Unsupported {
         /// Where.
         offset: u64,
@@ -111,11 +111,17 @@ pub enum Feature {
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Feature::Stream => f.write_str("a stream value"),
-            Feature::HashFieldExpiry => f.write_str("a hash with expiring fields"),
-            Feature::ModuleValue(name) => write!(f, "a value of module type '{name}'"),
-            Feature::ModuleAux(name) => write!(f, "AUX data of module '{name}'"),
-            Feature::PreReleaseFunction => f.write_str("a function in pre-release format"),
+            Feature::Stream => f.write_str("stream values are not supported yet"),
+            Feature::HashFieldExpiry => {
+                f.write_str("hashes with expiring fields are not supported")
+            }
+            Feature::ModuleValue(name) => {
+                write!(f, "values of module type '{name}' are not supported")
+            }
+            Feature::ModuleAux(name) => write!(f, "AUX data of module '{name}' is not supported"),
+            Feature::PreReleaseFunction => {
+                f.write_str("functions in pre-release format are not supported")
+            }
         }
     }
 }

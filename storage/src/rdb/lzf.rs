@@ -2,9 +2,11 @@
 //!
 //! A compressed string is a sequence of literal runs and back references:
 //!
-//!     000LLLLL <L+1 literal bytes>          a run of 1 to 32 bytes
-//!     LLLooooo oooooooo                     copy L+2 bytes (L = 1..6) from o+1 bytes back
-//!     111ooooo LLLLLLLL oooooooo            copy L+9 bytes (up to 264) from o+1 bytes back
+//! ```text
+//! 000LLLLL <L+1 literal bytes>          a run of 1 to 32 bytes
+//! LLLooooo oooooooo                     copy L+2 bytes (L = 1..6) from o+1 bytes back
+//! 111ooooo LLLLLLLL oooooooo            copy L+9 bytes (up to 264) from o+1 bytes back
+//! ```
 //!
 //! A copy may overlap its own output: offset 1 repeats one byte. Neither length is stored; the container knows both.
 

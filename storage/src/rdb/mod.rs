@@ -1,20 +1,22 @@
 //! RDB, the format of snapshots, of full syncs and of DUMP payloads.
 //!
-//!     "REDIS" <version, 4 digits> <item>... ff <CRC-64 of everything before it, u64 LE; from version 5>
+//! ```text
+//! "REDIS" <version, 4 digits> <item>... ff <CRC-64 of everything before it, u64 LE; from version 5>
 //!
-//!     item =
-//!       fa <string> <string>                  information about the file: name, value
-//!       f5 <string>                           source of a function library
-//!       fe <length>                           the database of what follows
-//!       fb <length> <length>                  how many keys it has, and how many with an expiry
-//!       f4 <length> <length> <length>         a slot, its keys, its keys with an expiry (from version 12)
-//!       [fc <i64 LE ms> | fd <i32 LE s>]      expiry of the next key
-//!       [f8 <length s> | f9 <u8>]             idle time or access frequency of the next key
-//!       <type> <string key> <value>           a key
+//! item =
+//!   fa <string> <string>                  information about the file: name, value
+//!   f5 <string>                           source of a function library
+//!   fe <length>                           the database of what follows
+//!   fb <length> <length>                  how many keys it has, and how many with an expiry
+//!   f4 <length> <length> <length>         a slot, its keys, its keys with an expiry (from version 12)
+//!   [fc <i64 LE ms> | fd <i32 LE s>]      expiry of the next key
+//!   [f8 <length s> | f9 <u8>]             idle time or access frequency of the next key
+//!   <type> <string key> <value>           a key
 //!
-//!     length =  00llllll | 01llllll llllllll | 80 <u32 BE> | 81 <u64 BE>
-//!     string =  <length> <bytes>  |  c0 <i8> | c1 <i16 LE> | c2 <i32 LE>  |  c3 <length> <length> <LZF>
-//!                                                           (compressed length, then the expanded one)
+//! length =  00llllll | 01llllll llllllll | 80 <u32 BE> | 81 <u64 BE>
+//! string =  <length> <bytes>  |  c0 <i8> | c1 <i16 LE> | c2 <i32 LE>  |  c3 <length> <length> <LZF>
+//!                                                       (compressed length, then the expanded one)
+//! ```
 //!
 //! The types of values are rows of `format::ValueType`.
 //!

@@ -1,6 +1,8 @@
 //! Intset: a set of integers, sorted.
 //!
-//!     <u32 width: 2, 4 or 8> <u32 count> <integer of that width>...      little-endian, strictly ascending
+//! ```text
+//! <u32 width: 2, 4 or 8> <u32 count> <integer of that width>...      little-endian, strictly ascending
+//! ```
 
 use super::{Flaw, bytes_at, flaw};
 

@@ -1,14 +1,16 @@
 //! Listpack: the packed form of lists, hashes, sets and sorted sets since Redis 7.
 //!
-//!     <u32 total bytes> <u16 count, ffff = unknown> <entry>... ff            integers little-endian
+//! ```text
+//! <u32 total bytes> <u16 count, ffff = unknown> <entry>... ff            integers little-endian
 //!
-//!     entry = <encoding and data> <back-length>
-//!     0xxxxxxx                      integer 0..127
-//!     10llllll <l bytes>            string
-//!     110xxxxx xxxxxxxx             13-bit signed integer, high bits first
-//!     1110llll llllllll <l bytes>   string, high bits first
-//!     11110000 <u32> <bytes>        string
-//!     11110001..11110100            16-, 24-, 32-, 64-bit signed integer
+//! entry = <encoding and data> <back-length>
+//! 0xxxxxxx                      integer 0..127
+//! 10llllll <l bytes>            string
+//! 110xxxxx xxxxxxxx             13-bit signed integer, high bits first
+//! 1110llll llllllll <l bytes>   string, high bits first
+//! 11110000 <u32> <bytes>        string
+//! 11110001..11110100            16-, 24-, 32-, 64-bit signed integer
+//! ```
 //!
 //! The back-length is the length of encoding and data in groups of seven bits, most significant group first, all but
 //! the first byte with the high bit set, so that it can be read from its end.

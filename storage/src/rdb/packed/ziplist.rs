@@ -1,14 +1,16 @@
 //! Ziplist: the packed form of lists, hashes and sorted sets before Redis 7.
 //!
-//!     <u32 total bytes> <u32 offset of last entry> <u16 count, ffff = unknown> <entry>... ff     little-endian
+//! ```text
+//! <u32 total bytes> <u32 offset of last entry> <u16 count, ffff = unknown> <entry>... ff     little-endian
 //!
-//!     entry = <length of previous entry> <encoding> <data>
-//!     previous length = one byte below fe, or fe <u32>; 0 in the first entry
-//!     00llllll                      string
-//!     01llllll llllllll             string, length big-endian
-//!     10______ <u32 big-endian>     string
-//!     c0, d0, e0, f0, fe            16-, 32-, 64-, 24-, 8-bit signed integer, little-endian
-//!     f1..fd                        integer 0..12
+//! entry = <length of previous entry> <encoding> <data>
+//! previous length = one byte below fe, or fe <u32>; 0 in the first entry
+//! 00llllll                      string
+//! 01llllll llllllll             string, length big-endian
+//! 10______ <u32 big-endian>     string
+//! c0, d0, e0, f0, fe            16-, 32-, 64-, 24-, 8-bit signed integer, little-endian
+//! f1..fd                        integer 0..12
+//! ```
 
 use super::{Element, Flaw, bytes_at, flaw, i24, slice_at};
 

@@ -1,9 +1,11 @@
 //! Zipmap: the packed form of hashes before Redis 2.6.
 //!
-//!     <u8 count, fe and above = unknown> <entry>... ff
+//! ```text
+//! <u8 count, fe and above = unknown> <entry>... ff
 //!
-//!     entry = <length> <field> <length> <u8 unused> <value> <unused bytes>
-//!     length = one byte below fe, or fe <u32 little-endian> for 254 and more
+//! entry = <length> <field> <length> <u8 unused> <value> <unused bytes>
+//! length = one byte below fe, or fe <u32 little-endian> for 254 and more
+//! ```
 
 use super::{Flaw, bytes_at, flaw, slice_at};
 
