@@ -489,18 +489,20 @@ impl Log {
     pub fn sync_now(&self) -> Result<Lsn, Failure> {
         let shared = &*self.shared;
         let target = shared.ring.published().limit;
-        shared.write_in_background();
-        sync::sync_once(shared);
+        let outcome = loop {
+            shared.write_in_background();
+            sync::sync_once(shared);
+            if let Some(failure) = shared.marks.failure() {
+                break Err(failure);
+            }
+            if shared.marks.durable() >= target {
+                break Ok(target);
+            }
+            // The log thread is on its way to a cut.
+            std::thread::yield_now();
+        };
         shared.marks.notify();
-        match shared.marks.failure() {
-            Some(failure) => Err(failure),
-            None if shared.marks.durable() >= target => Ok(target),
-            // Somebody else's sync is on the way, or a long record is being copied.
-            None => shared
-                .marks
-                .wait_durable(target.min(shared.marks.written()))
-                .map(|()| shared.marks.durable()),
-        }
+        outcome
     }
 
     /// When bytes are made durable.
