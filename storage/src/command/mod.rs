@@ -45,7 +45,7 @@ pub use ctx::{
 pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
 pub use error::CommandError;
 pub use reply::{DeferredLen, Reply};
-pub use spec::{Access, CommandSpec, Flags, Group, KeySpec, Keys};
+pub use spec::{Access, ArgsTest, CommandSpec, Flags, Group, KeySpec, Keys};
 pub use table::{commands, find};
 
 /// What a command function returns: the reply has been written to the context, or an error is to be.

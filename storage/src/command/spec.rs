@@ -49,7 +49,7 @@ impl Flags {
     pub const MOVABLE_KEYS: Flags = Flags(1 << 16);
     /// Runs on a worker thread, so that it does not own its connection's I/O thread.
     pub const LONG: Flags = Flags(1 << 17);
-    /// Takes the whole keyspace (the gate, exclusively).
+    /// Takes the whole keyspace (the gate, exclusively), unless [`CommandSpec::all_keys_if`] says otherwise.
     pub const ALL_KEYS: Flags = Flags(1 << 18);
     /// Walks a database slot by slot (KEYS, SCAN, RANDOMKEY); alone it locks one slot at a time.
     pub const WALKS: Flags = Flags(1 << 19);
@@ -155,6 +155,9 @@ pub type Access = &'static str;
 
 /// Positions of key arguments; `args[0]` is the command's name.
 pub type Keys = SmallVec<[usize; 4]>;
+
+/// Says something about a request's arguments, name included; lenient on bad ones.
+pub type ArgsTest = fn(&[&[u8]]) -> bool;
 
 /// How the keys of a command are found among its arguments.
 #[derive(Clone, Copy, Debug)]
@@ -299,6 +302,9 @@ pub struct CommandSpec {
     pub flags: Flags,
     /// Where its keys stand.
     pub keys: KeySpec,
+    /// For a command with [`Flags::ALL_KEYS`] that needs them with some arguments only: whether these are such. With
+    /// others it is confined to the keys that its specification finds.
+    pub all_keys_if: Option<ArgsTest>,
     /// Chapter.
     pub group: Group,
     /// Version of Redis that introduced it.
@@ -317,6 +323,11 @@ pub struct CommandSpec {
 }
 
 impl CommandSpec {
+    /// Whether the command has to take the whole keyspace to run with these arguments.
+    pub fn takes_all_keys(&self, args: &[&[u8]]) -> bool {
+        self.flags.has(Flags::ALL_KEYS) && self.all_keys_if.is_none_or(|needed| needed(args))
+    }
+
     /// Whether `argc` arguments (name included) fit the arity.
     pub fn arity_fits(&self, argc: usize) -> bool {
         if self.arity >= 0 {
@@ -332,6 +343,7 @@ impl CommandSpec {
         arity: 1,
         flags: Flags::NONE,
         keys: KeySpec::None,
+        all_keys_if: None,
         group: Group::Generic,
         since: "1.0.0",
         complexity: "O(1)",

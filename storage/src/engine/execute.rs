@@ -195,7 +195,7 @@ impl<'w> Turn<'w> {
             return Outcome::default();
         }
         let db = session.db;
-        let (ran, blocked) = if command.spec.flags.has(Flags::ALL_KEYS) {
+        let (ran, blocked) = if command.spec.takes_all_keys(request.args) {
             let ran = self
                 .exclusively(|turn, gate| turn.run_exclusively(command, request, db, gate, reply));
             (ran, None)

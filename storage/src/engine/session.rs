@@ -39,6 +39,14 @@ impl Queued {
         self.command
             .is_some_and(|command| command.spec.flags.has(flag))
     }
+
+    pub(super) fn takes_all_keys(&self) -> bool {
+        self.has(Flags::ALL_KEYS)
+            && self.command.is_some_and(|command| {
+                let args: Vec<&[u8]> = self.args.iter().map(Vec::as_slice).collect();
+                command.spec.takes_all_keys(&args)
+            })
+    }
 }
 
 /// The keys that the next transaction depends on.

@@ -94,7 +94,7 @@ impl Turn<'_> {
         let queue = &transaction.queue;
         let everything = queue
             .iter()
-            .any(|queued| queued.has(Flags::ALL_KEYS) || queued.has(Flags::WALKS));
+            .any(|queued| queued.takes_all_keys() || queued.has(Flags::WALKS));
         let ran = if everything {
             self.exclusively(|turn, gate| turn.exec_exclusively(session, queue, gate, reply, host))
         } else {

@@ -39,6 +39,7 @@ fn adding_obeys_its_options() {
         ZADD z INCR inf a => -ERR resulting score is not a number (NaN)
         ZADD z NX INCR inf a => (nil)
         ZINCRBY other 2 x => "2"
+        ZINCRBY other -0 y => "-0"
         ZADD z NX XX 1 a => -ERR XX and NX options at the same time are not compatible
         ZADD z GT LT 1 a => -ERR GT, LT, and/or NX options at the same time are not compatible
         ZADD z GT NX 1 a => -ERR GT, LT, and/or NX options at the same time are not compatible
@@ -422,4 +423,29 @@ fn a_scan_visits_every_member() {
         }
     }
     assert_eq!(seen.len(), 1000);
+}
+
+#[test]
+fn pops_are_logged_as_simple_pops() {
+    let mut client = Client::new();
+    client.run("ZADD z 1 a 2 b 3 c 4 d 5 e 6 f");
+    for (command, logged) in [
+        ("BZPOPMIN none z 0", "ZPOPMIN z"),
+        ("BZPOPMAX z 0", "ZPOPMAX z"),
+        ("ZMPOP 2 none z MIN", "ZPOPMIN z 1"),
+        ("BZMPOP 0 1 z MAX COUNT 9", "ZPOPMAX z 3"),
+        ("ZADD z INCR 1.1 a", "ZADD z INCR 1.1 a"),
+        ("ZUNIONSTORE to 1 z", "ZUNIONSTORE to 1 z"),
+    ] {
+        assert_eq!(client.logged(command), [logged]);
+    }
+    for command in [
+        "ZPOPMIN none",
+        "ZMPOP 1 none MIN",
+        "ZADD z 1.1 a",
+        "ZREM z x",
+        "ZDIFFSTORE none 1 none",
+    ] {
+        assert!(client.logged(command).is_empty(), "{command}");
+    }
 }

@@ -130,7 +130,7 @@ impl Conditions {
                 "XX and NX options at the same time are not compatible",
             ));
         }
-        if (gt && nx) || (lt && nx) || (gt && lt) {
+        if (nx && (gt || lt)) || (gt && lt) {
             return Err(CommandError::err(
                 "GT, LT, and/or NX options at the same time are not compatible",
             ));
@@ -167,7 +167,7 @@ fn zadd(ctx: &mut Ctx<'_>) -> CommandResult {
         }
         pairs = rest;
     }
-    if pairs.is_empty() || pairs.len() % 2 != 0 {
+    if pairs.is_empty() || !pairs.len().is_multiple_of(2) {
         return Err(CommandError::Syntax);
     }
     conditions.check()?;
@@ -229,7 +229,7 @@ fn increment_score(
         return Ok(());
     };
     let old = zset.score(member);
-    let new = old.unwrap_or(0.0) + by;
+    let new = old.map_or(by, |old| old + by);
     // A member that conditions rule out as such is left alone before the sum is looked at.
     let ruled_out = match old {
         Some(_) => conditions.nx,
