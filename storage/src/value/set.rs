@@ -3,6 +3,7 @@
 //! Small: sorted integers, as long as every member is the canonical text of an `i64`. Large: a [`Dict`]. Redis 7.0
 //! has no other small form for sets.
 
+use std::hash::{Hash, Hasher};
 use std::ops::Deref;
 
 use rand::{Rng, RngExt};
@@ -52,6 +53,20 @@ impl Deref for Member<'_> {
             Member::Bytes(bytes) => bytes,
             Member::Int(text) => text,
         }
+    }
+}
+
+impl PartialEq for Member<'_> {
+    fn eq(&self, other: &Self) -> bool {
+        **self == **other
+    }
+}
+
+impl Eq for Member<'_> {}
+
+impl Hash for Member<'_> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        (**self).hash(state);
     }
 }
 
