@@ -314,6 +314,7 @@ impl Conn {
             turn.prefetch(&keys);
         }
         let first = carry.next;
+        let mut clock = std::time::Instant::now();
         for index in first..carry.batch.len() {
             let parsed = carry.batch.get(index);
             let args: SmallVec<[&[u8]; 8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
@@ -336,6 +337,7 @@ impl Conn {
                 entry,
                 request,
                 Some(&self.deliver),
+                &mut clock,
                 &mut self.reply,
             );
             self.client.silence(&mut self.reply, start);
@@ -404,6 +406,7 @@ impl Conn {
                 entry,
                 request,
                 None,
+                &mut std::time::Instant::now(),
                 &mut reply,
             );
             client.silence(&mut reply, 0);

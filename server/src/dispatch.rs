@@ -19,7 +19,8 @@ pub enum Step {
     Blocked(Blocked),
 }
 
-/// Runs one request whose command has been looked up.
+/// Runs one request whose command has been looked up. `clock` is the time at which the request before it ended, and is
+/// set forward: one look at the clock per request.
 #[expect(
     clippy::too_many_arguments,
     reason = "the parts of a request's surroundings"
@@ -32,6 +33,7 @@ pub fn run(
     entry: Option<&Arc<Entry>>,
     request: Request<'_>,
     deliver: Option<&Arc<dyn Deliver>>,
+    clock: &mut Instant,
     reply: &mut Reply,
 ) -> Step {
     let entry = match admit(server, client, session, entry, request.args) {
@@ -60,7 +62,6 @@ pub fn run(
         reply.simple("QUEUED");
         return Step::Done(Lsn::ZERO);
     }
-    let start = Instant::now();
     let step = match entry.run {
         Run::Data(command) => {
             let outcome = turn.run(session, command, request, deliver, reply);
@@ -87,7 +88,7 @@ pub fn run(
             }
         }
     };
-    account(server, entry, request.args, client, start, reply);
+    account(server, entry, request.args, client, clock, reply);
     step
 }
 
@@ -97,7 +98,7 @@ pub fn run_queued(call: &mut Call<'_, '_>) {
         call.reply.error(CommandError::err("unknown command"));
         return;
     };
-    let start = Instant::now();
+    let mut clock = Instant::now();
     if let Run::Server(run) = entry.run
         && let Err(error) = run(call)
     {
@@ -108,7 +109,7 @@ pub fn run_queued(call: &mut Call<'_, '_>) {
         &entry,
         call.args,
         call.client,
-        start,
+        &mut clock,
         call.reply,
     );
 }
@@ -119,10 +120,12 @@ fn account(
     entry: &Entry,
     args: &[&[u8]],
     client: &Client,
-    start: Instant,
+    clock: &mut Instant,
     reply: &mut Reply,
 ) {
-    let took = start.elapsed();
+    let now = Instant::now();
+    let took = now.duration_since(*clock);
+    *clock = now;
     entry.stats.calls.add(1);
     entry.stats.nanos.add(took.as_nanos() as u64);
     if let Some(prefix) = reply.take_error() {

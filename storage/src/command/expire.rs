@@ -203,7 +203,7 @@ fn set_expiry(ctx: &mut Ctx<'_>, unit: i64, base: UnixMillis) -> CommandResult {
     }
     ctx.dirty += 1;
     ctx.reply.int(1);
-    if expire <= now {
+    if expire <= now && !ctx.data.is_replay() {
         ctx.data.delete(key);
         ctx.data.modified(key, KeyClass::Generic, "del");
         ctx.effect(&[ctx.data.expire_command(), key]);

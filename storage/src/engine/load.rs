@@ -164,7 +164,7 @@ fn exists(disk: &dyn Disk, path: &Path) -> Result<bool, LoadError> {
 }
 
 /// Puts what it is given into the keyspace.
-struct Loader<'p> {
+pub(super) struct Loader<'p> {
     shared: Arc<Shared>,
     worker: Worker,
     session: Session,
@@ -181,7 +181,7 @@ struct Loader<'p> {
 }
 
 impl<'p> Loader<'p> {
-    fn new(engine: &Engine, on_progress: OnProgress<'p>) -> Loader<'p> {
+    pub(super) fn new(engine: &Engine, on_progress: OnProgress<'p>) -> Loader<'p> {
         Loader {
             shared: engine.shared.clone(),
             worker: engine.worker(),
@@ -196,7 +196,7 @@ impl<'p> Loader<'p> {
         }
     }
 
-    fn load_rdb(
+    pub(super) fn load_rdb(
         &mut self,
         disk: &dyn Disk,
         path: &Path,
@@ -324,17 +324,32 @@ impl ReplayTarget for Loader<'_> {
     }
 
     fn replay(&mut self, payload: &[u8], _: Lsn, _: Option<UnixMillis>) -> Result<(), ReplayError> {
+        let whole = self.replay_whole(payload)?;
+        if whole < payload.len() {
+            return Err(ReplayError("a command is malformed".into()));
+        }
+        Ok(())
+    }
+}
+
+impl Loader<'_> {
+    /// Replays the whole commands at the front of `payload`; returns how many bytes they are.
+    pub(super) fn replay_whole(&mut self, payload: &[u8]) -> Result<usize, ReplayError> {
         let mut rest = payload;
         let mut turn = self.worker.turn();
         turn.begin_replay();
         let mut reply = Reply::new();
-        while !rest.is_empty() {
+        loop {
             let mut window = Vec::with_capacity(WINDOW);
-            while window.len() < WINDOW && !rest.is_empty() {
-                window.push(
-                    command::decode(&mut rest)
-                        .ok_or_else(|| ReplayError("a command is malformed".into()))?,
-                );
+            let mut ahead = rest;
+            while window.len() < WINDOW
+                && let Some(args) = command::decode(&mut ahead)
+            {
+                window.push(args);
+                rest = ahead;
+            }
+            if window.is_empty() {
+                break;
             }
             let keys: Vec<_> = window
                 .iter()
@@ -347,8 +362,9 @@ impl ReplayTarget for Loader<'_> {
             }
         }
         drop(turn);
-        (self.on_progress)(payload.len() as u64, 0);
-        Ok(())
+        let whole = payload.len() - rest.len();
+        (self.on_progress)(whole as u64, 0);
+        Ok(whole)
     }
 }
 

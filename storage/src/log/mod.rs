@@ -250,7 +250,7 @@ impl Shared {
     /// Asks for the next segment when this one is past half. True when it is time to roll.
     fn watch_segment_size(&self, writer: &Writer) -> bool {
         let used = writer.segment.position;
-        let size = writer.segment.filled_bytes.min(self.options.segment_bytes);
+        let size = writer.segment.size_bytes.min(self.options.segment_bytes);
         if used >= size / 2
             && self.prepared.lock().is_none()
             && !self.want_prepared.swap(true, Ordering::SeqCst)
@@ -569,6 +569,17 @@ impl Log {
     /// Whether the log takes writes.
     pub fn status(&self) -> LogStatus {
         self.shared.marks.status()
+    }
+
+    /// The base file, and the position that it stands for.
+    pub fn base(&self) -> (PathBuf, Lsn) {
+        let catalogue = self.shared.catalogue.lock();
+        let name = catalogue
+            .manifest
+            .base
+            .as_ref()
+            .map_or("", |base| &base.name);
+        (self.shared.path(name), catalogue.base_lsn)
     }
 
     /// Size of the base file.

@@ -27,7 +27,7 @@ use super::rewrite::first_segment_bytes;
 use super::ring::{LSN_BITS, Ring};
 use super::scan::{self, FrameScan, Stop};
 use super::segment::{self, Names, SegmentInfo, TEMP_PREFIX};
-use super::sync::{self, Signal, SyncPoint};
+use super::sync::{self, Signal, SyncPoint, SyncPolicy};
 use super::watermark::Watermarks;
 use super::writer::{ActiveSegment, INDEX_STEP_BYTES, Writer};
 use super::{Catalogue, Log, LogOptions, Shared};
@@ -1078,8 +1078,13 @@ fn finish(
     let name = names.increment(seq);
     let path = names.dir.join(&name);
     let temp = names.temp_segment(seq);
-    let prepared = segment::prepare(&*disk, &temp, first_segment_bytes(options.segment_bytes))
-        .map_err(io_at(&temp))?;
+    let prepared = segment::prepare(
+        &*disk,
+        &temp,
+        first_segment_bytes(options.segment_bytes),
+        options.policy == SyncPolicy::Always,
+    )
+    .map_err(io_at(&temp))?;
     let mut active = ActiveSegment::begin(prepared, seq, found.replid, found.end, found.end)
         .map_err(io_at(&temp))?;
     disk.rename(&temp, &path).map_err(io_at(&path))?;

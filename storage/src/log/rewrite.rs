@@ -19,6 +19,7 @@ use super::frame;
 use super::manifest::{Entry, FileKind, Manifest};
 use super::meta::SegmentIndex;
 use super::segment::{self, Prepared, SegmentInfo};
+use super::sync::SyncPolicy;
 use super::watermark::Failure;
 use super::writer::{ActiveSegment, Writer};
 use super::{Log, Shared};
@@ -548,6 +549,7 @@ fn first_segment(shared: &Shared, seq: u64) -> io::Result<Prepared> {
         &*shared.disk,
         &shared.names.temp_segment(seq),
         first_segment_bytes(shared.options.segment_bytes),
+        shared.policy() == SyncPolicy::Always,
     )
 }
 

@@ -345,7 +345,8 @@ fn prepare_thread(shared: &Shared) {
         retry_at = None;
         if shared.want_prepared.load(Ordering::SeqCst) {
             let path = shared.names.temp_segment(0);
-            match segment::prepare(&*shared.disk, &path, shared.options.segment_bytes) {
+            let fill = shared.policy() == SyncPolicy::Always;
+            match segment::prepare(&*shared.disk, &path, shared.options.segment_bytes, fill) {
                 Ok(prepared) => {
                     *shared.prepared.lock() = Some(prepared);
                     shared.want_prepared.store(false, Ordering::SeqCst);

@@ -32,8 +32,8 @@ pub(super) struct ActiveSegment {
     pub start: Lsn,
     /// File position after the last frame.
     pub position: u64,
-    /// Bytes that were written full of filler.
-    pub filled_bytes: u64,
+    /// The size that it was prepared for.
+    pub size_bytes: u64,
     /// Checksum of the last frame.
     crc: u32,
     /// Where to find frames, in steps.
@@ -65,7 +65,7 @@ impl ActiveSegment {
             seq,
             start,
             position,
-            filled_bytes: prepared.filled_bytes,
+            size_bytes: prepared.size_bytes,
             crc,
             index: Vec::new(),
             indexed_to: 0,

@@ -1,0 +1,118 @@
+//! Loading the data again while the engine runs: what DEBUG RELOAD and DEBUG LOADAOF ask for.
+//!
+//! The files are read into an engine of their own, whose data then takes the place of the present data in one step.
+//! If a file cannot be read the present data stays. All commands wait meanwhile: these are commands for tests.
+
+use std::sync::Arc;
+
+use super::load::{LoadError, Loader};
+use super::persist::BeginError;
+use super::{Engine, Options, Shared};
+use crate::keyspace::ExclusiveGate;
+use crate::log::ReplayTarget;
+use crate::types::Lsn;
+
+/// Bytes of the log that are read at once.
+const READ_BYTES: usize = 1 << 20;
+
+/// Why the data was not loaded again. It is as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// The RDB file could not be written first.
+    #[error(transparent)]
+    Save(#[from] BeginError),
+    /// The files could not be loaded.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The log could not be read.
+    #[error("{0}")]
+    Log(String),
+}
+
+impl Engine {
+    /// Writes the RDB file, unless told not to, and loads it again.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub fn reload_rdb(&self, save_first: bool) -> Result<(), ReloadError> {
+        let shared = self.shared();
+        if save_first {
+            self.save()?;
+        }
+        let mut gate = shared.keyspace.enter_exclusive();
+        let scratch = self.scratch()?;
+        let mut ignore = |_, _| {};
+        let mut loader = Loader::new(&scratch, &mut ignore);
+        loader.load_rdb(&*shared.options.disk, &self.rdb_path(), true)?;
+        drop(loader);
+        replace(shared, &mut gate, scratch);
+        drop(gate);
+        if let Some(log) = self.log().filter(|_| !save_first) {
+            // What was loaded is not what the log says.
+            drop(log);
+            self.schedule_rewrite();
+        }
+        Ok(())
+    }
+
+    /// Syncs the log and loads it again.
+    ///
+    /// # Errors
+    /// [`ReloadError`].
+    pub fn reload_log(&self) -> Result<(), ReloadError> {
+        let shared = self.shared();
+        let log = self.log().ok_or(BeginError::NoLog)?;
+        let mut gate = shared.keyspace.enter_exclusive();
+        let failed = |error: &dyn std::fmt::Display| ReloadError::Log(error.to_string());
+        log.sync_now().map_err(|error| failed(&error))?;
+        let scratch = self.scratch()?;
+        let mut ignore = |_, _| {};
+        let mut loader = Loader::new(&scratch, &mut ignore);
+        let (base, start) = log.base();
+        loader.load_rdb(&*shared.options.disk, &base, false)?;
+        loader.begin_file();
+        let mut reader = log.reader(start).map_err(|error| failed(&error))?;
+        let mut pending = Vec::new();
+        while let Some((_, bytes)) = reader.next(READ_BYTES).map_err(|error| failed(&error))? {
+            pending.extend_from_slice(&bytes);
+            let whole = loader
+                .replay_whole(&pending)
+                .map_err(|error| failed(&error))?;
+            pending.drain(..whole);
+        }
+        if !pending.is_empty() {
+            return Err(ReloadError::Log(
+                "the log ends in the middle of a command".into(),
+            ));
+        }
+        drop(loader);
+        replace(shared, &mut gate, scratch);
+        Ok(())
+    }
+
+    /// An engine to load into.
+    fn scratch(&self) -> Result<Engine, LoadError> {
+        let shared = self.shared();
+        let options = Options {
+            appendonly: false,
+            ..shared.options.clone()
+        };
+        let dir = options.dir.clone();
+        Engine::new(options, (*shared.settings.load_full()).clone())
+            .map_err(|error| LoadError::Io { path: dir, error })
+    }
+}
+
+/// Puts the data of `scratch` in the place of the present data.
+fn replace(shared: &Shared, gate: &mut ExclusiveGate<'_>, scratch: Engine) {
+    let lsn = shared.log().map_or(Lsn::ZERO, |log| log.appended());
+    let Some(loaded) = Arc::into_inner(scratch.shared) else {
+        unreachable!("nobody else has heard of the scratch engine");
+    };
+    for database in gate.replace_all(loaded.keyspace) {
+        shared.discard_database(database);
+    }
+    for db in 0..gate.databases() {
+        gate.set_db_lsn(db, lsn);
+    }
+}
