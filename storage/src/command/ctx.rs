@@ -485,6 +485,11 @@ impl<'a> Data<'a> {
         self.replay
     }
 
+    /// Whether a key that is to expire at `expire` is to be removed instead, because that time is over.
+    pub fn is_over(&self, expire: UnixMillis) -> bool {
+        expire <= self.now && !self.is_replay()
+    }
+
     /// Number of databases.
     pub fn databases(&self) -> DbIndex {
         self.slots.gate().databases()

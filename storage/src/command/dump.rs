@@ -122,7 +122,7 @@ fn restore(ctx: &mut Ctx<'_>) -> CommandResult {
         at if options.absolute => Some(UnixMillis(at)),
         ttl => Some(UnixMillis(ttl.saturating_add(now.0))),
     };
-    if expire.is_some_and(|expire| expire <= now) && !ctx.data.is_replay() {
+    if expire.is_some_and(|expire| ctx.data.is_over(expire)) {
         if ctx.data.delete(key) {
             ctx.data.modified(key, KeyClass::Generic, "del");
             ctx.dirty += 1;

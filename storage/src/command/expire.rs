@@ -185,7 +185,7 @@ impl Conditions {
 
 /// Sets the expiry of a key, given as so many times `unit` milliseconds after `base`.
 fn set_expiry(ctx: &mut Ctx<'_>, unit: i64, base: UnixMillis) -> CommandResult {
-    let (key, now) = (ctx.args[1], ctx.now());
+    let key = ctx.args[1];
     let conditions = Conditions::parse(&ctx.args[3..])?;
     let expire = ctx
         .int_arg(2)?
@@ -203,7 +203,7 @@ fn set_expiry(ctx: &mut Ctx<'_>, unit: i64, base: UnixMillis) -> CommandResult {
     }
     ctx.dirty += 1;
     ctx.reply.int(1);
-    if expire <= now && !ctx.data.is_replay() {
+    if ctx.data.is_over(expire) {
         ctx.data.delete(key);
         ctx.data.modified(key, KeyClass::Generic, "del");
         ctx.effect(&[ctx.data.expire_command(), key]);

@@ -68,7 +68,9 @@ fn rename_key(ctx: &mut Ctx<'_>, replace: bool) -> Result<bool, CommandError> {
 
 /// The argument at `index` as the number of a database.
 fn db_arg(ctx: &Ctx<'_>, index: usize) -> Result<DbIndex, CommandError> {
-    let number = i32::try_from(ctx.int_arg(index)?).map_err(|_| CommandError::NotInteger)?;
+    let number = i32::try_from(ctx.int_arg(index)?).map_err(|_| {
+        CommandError::err("value is out of range, value must between -2147483648 and 2147483647")
+    })?;
     DbIndex::try_from(number)
         .ok()
         .filter(|db| *db < ctx.data.databases())

@@ -49,7 +49,8 @@ fn keys_are_removed_renamed_copied_and_moved() {
         COPY b x DB => -ERR syntax error
         COPY b x DB 16 => -ERR DB index is out of range
         COPY b x DB -1 => -ERR DB index is out of range
-        COPY b x DB 4294967296 => -ERR value is not an integer or out of range
+        COPY b x DB 4294967296 => -ERR value is out of range, value must between -2147483648 and 2147483647
+        COPY b x DB x => -ERR value is not an integer or out of range
         COPY b b DB 3 => :1
         MOVE b 3 => :0
         MOVE x 0 => -ERR source and destination objects are the same

@@ -183,7 +183,9 @@ pub(super) fn getex(ctx: &mut Ctx<'_>) -> CommandResult {
     };
     ctx.reply.bulk(value);
     match (expiry, deadline) {
-        (Some(expiry), Some(deadline)) if expiry.notation.is_absolute() && deadline <= now => {
+        (Some(expiry), Some(deadline))
+            if expiry.notation.is_absolute() && ctx.data.is_over(deadline) =>
+        {
             ctx.data.delete(key);
             ctx.data.modified(key, KeyClass::Generic, "del");
             ctx.dirty += 1;

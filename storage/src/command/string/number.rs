@@ -1,7 +1,7 @@
 //! The text of a value as a number.
 
 use crate::command::{CommandError, CommandResult, Ctx, KeyClass};
-use crate::keyspace::{RecordMut, StringKind, ValueRef};
+use crate::keyspace::{Record, RecordMut, StringKind, ValueRef};
 use crate::text::integer::{self, IntText};
 use crate::text::long_double::LongDouble;
 
@@ -61,10 +61,15 @@ pub(super) fn incrbyfloat(ctx: &mut Ctx<'_>) -> CommandResult {
         .checked_add(increment)
         .ok_or(CommandError::NanOrInfinity)?
         .to_vec();
+    // As in Redis the text is kept as it is, also where it is that of an integer.
+    let kind = if sum.len() <= EMBSTR_MAX {
+        StringKind::Embstr
+    } else {
+        StringKind::Raw
+    };
     match &mut record {
-        Some(record) if sum.len() <= EMBSTR_MAX => store(record, &sum, StringKind::Embstr),
-        Some(record) => store(record, &sum, StringKind::Raw),
-        None => ctx.data.set_string(key, &sum, None),
+        Some(record) => store(record, &sum, kind),
+        None => ctx.data.put(Record::string(key, &sum, kind, None)),
     }
     ctx.data.modified(key, KeyClass::String, "incrbyfloat");
     ctx.dirty += 1;

@@ -210,6 +210,7 @@ fn encodings_follow_the_last_change() {
         (&["SETRANGE k 0 2"], StringKind::Raw),
         (&["APPEND k 12"], StringKind::Int),
         (&["SET k 1", "INCRBYFLOAT k 1"], StringKind::Embstr),
+        (&["INCRBYFLOAT k 1"], StringKind::Embstr),
         (&[&format!("SET k {long}"), "APPEND k 1"], StringKind::Raw),
     ] {
         client.run("GETDEL k");
