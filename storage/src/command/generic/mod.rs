@@ -137,6 +137,8 @@ pub(super) static COMMANDS: &[Command] = &[
             arity: -3,
             flags: WRITE.with(Flags::DENYOOM).with(Flags::ALL_KEYS),
             keys: two("RO access | OW update"),
+            // Without DB and its number both keys are in the selected database.
+            all_keys_if: Some(|args| args.len() > 4),
             since: "6.2.0",
             complexity: "O(1): a collection and its copy share what neither has changed.",
             summary: "Copies a value to another key, there or in another database.",
