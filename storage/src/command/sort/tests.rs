@@ -144,3 +144,19 @@ fn the_destination_is_a_key() {
     assert_eq!(keys("sort l store"), [1]);
     assert_eq!(keys("sort l limit store d"), [1]);
 }
+
+#[test]
+fn a_set_is_sorted_before_it_is_stored() {
+    transcript(
+        &mut Client::new(),
+        r#"
+        SADD s c b a => :3
+        SORT s ALPHA DESC => ["c", "b", "a"]
+        SORT s BY nosort STORE to => :3
+        LRANGE to 0 -1 => ["a", "b", "c"]
+        SORT s BY none_* ALPHA LIMIT 1 2 => ["b", "c"]
+        SADD numbers 10 9 1 => :3
+        SORT numbers DESC LIMIT 0 2 => ["10", "9"]
+        "#,
+    );
+}

@@ -280,6 +280,12 @@ fn algebra_joins_scores() {
         ZADD j -inf m => :1
         ZUNION 2 i j WITHSCORES => ["m", "0"]
         ZINTER 1 i WEIGHTS 0 WITHSCORES => ["m", "0"]
+        SADD set x y m => :3
+        ZADD d 2 x 3 z => :2
+        ZUNION 2 d set WEIGHTS 1 5 WITHSCORES => ["z", "3", "m", "5", "y", "5", "x", "7"]
+        ZINTER 2 set d WITHSCORES => ["x", "3"]
+        ZDIFF 2 set d WITHSCORES => ["m", "1", "y", "1"]
+        ZINTERCARD 2 set d => :1
         ZUNION 0 a => -ERR at least 1 input key is needed for 'zunion' command
         ZUNIONSTORE c 0 a => -ERR at least 1 input key is needed for 'zunionstore' command
         ZUNION x a => -ERR value is not an integer or out of range
