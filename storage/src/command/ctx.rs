@@ -429,6 +429,8 @@ pub struct Data<'a> {
     pub(crate) ready: Vec<(DbIndex, Vec<u8>)>,
     /// What the engine is to do with whole databases when the command has returned.
     pub(crate) whole: Option<WholeKeyspace>,
+    /// Keys that a walk found due.
+    pub(crate) due: Vec<Vec<u8>>,
 }
 
 /// A change to whole databases. The engine makes it, under the exclusive gate, when the command has returned.
@@ -466,6 +468,7 @@ impl<'a> Data<'a> {
             explicit_effects: false,
             ready: Vec::new(),
             whole: None,
+            due: Vec::new(),
         }
     }
 
@@ -758,6 +761,11 @@ impl<'a> Data<'a> {
     /// The first slot of the selected database at or after `from` that has keys.
     pub fn next_used_slot(&self, from: u16) -> Option<u16> {
         self.slots.gate().next_used_slot(self.db, from)
+    }
+
+    /// Has the engine expire keys that a walk of the selected database found due, when the command has returned.
+    pub fn expire_later(&mut self, keys: Vec<Vec<u8>>) {
+        self.due = keys;
     }
 
     /// Runs `work` on one slot of the selected database, for commands that walk a whole database

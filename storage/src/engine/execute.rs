@@ -226,6 +226,7 @@ impl<'w> Turn<'w> {
             self.gate = Some(gate);
             (ran, blocked)
         };
+        self.expire_keys(db, &ran.due);
         self.serve(ran.ready);
         Outcome {
             lsn: ran.lsn,
@@ -359,6 +360,7 @@ impl<'w> Turn<'w> {
             wish: blocked,
             ready: data.ready,
             whole: data.whole,
+            due: data.due,
         }
     }
 }
@@ -373,6 +375,8 @@ pub(super) struct Ran {
     pub wish: Option<BlockRequest>,
     pub ready: Vec<(DbIndex, Vec<u8>)>,
     pub whole: Option<WholeKeyspace>,
+    /// Keys that a walk found due.
+    pub due: Vec<Vec<u8>>,
 }
 
 impl LogAccess {

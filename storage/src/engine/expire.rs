@@ -6,8 +6,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::execute::{Turn, settle_slot};
-use crate::command::{Effects, KeyClass};
+use super::execute::{LogAccess, Turn, settle_slot};
+use super::{Settings, Shared};
+use crate::command::{Effects, KeyClass, is_due};
+use crate::keyspace::SlotGuard;
 use crate::types::DbIndex;
 
 const SLOTS: u16 = 16384;
@@ -47,17 +49,14 @@ impl Turn<'_> {
                 let mut slot = gate.lock(cursor.db, cursor.slot);
                 let step = slot.expire_step(self.now, VISITS_PER_LOCK, cursor.within);
                 for name in &step.keys {
-                    let key = self.shared.keyspace.key(name);
-                    self.shared.discard(slot.remove(&key));
-                    let mut effects = Effects::default();
-                    effects.push(cursor.db, &[self.settings.expire_command(), name]);
-                    settle_slot(&mut slot, self.log.append_effects(&effects));
-                    if slot.has_waiters() {
-                        self.shared.registry.changed(cursor.db, name);
-                    }
-                    if let Some(listener) = &self.settings.key_events {
-                        listener.event(KeyClass::Expired, "expired", cursor.db, name);
-                    }
+                    expire_key(
+                        self.shared,
+                        &self.settings,
+                        self.log,
+                        &mut slot,
+                        cursor.db,
+                        name,
+                    );
                 }
                 expired += step.keys.len();
                 cursor.within = step.cursor;
@@ -77,5 +76,46 @@ impl Turn<'_> {
         }
         self.shared.stats.expired_keys.add(expired as u64);
         expired
+    }
+
+    /// Expires those of `keys` that are due still: a walk of the database has come across them.
+    pub(super) fn expire_keys(&mut self, db: DbIndex, keys: &[Vec<u8>]) {
+        let gate = self
+            .gate
+            .as_deref()
+            .expect("a turn holds the gate between commands");
+        for name in keys {
+            let key = self.shared.keyspace.key(name);
+            let mut slot = gate.lock(db, key.slot);
+            if slot
+                .get(&key)
+                .is_some_and(|record| is_due(record, self.now))
+            {
+                expire_key(self.shared, &self.settings, self.log, &mut slot, db, name);
+                self.shared.stats.expired_keys.add(1);
+            }
+        }
+    }
+}
+
+/// Removes a key from its locked slot because its time has come, and logs that by itself.
+fn expire_key(
+    shared: &Shared,
+    settings: &Settings,
+    log: &mut LogAccess,
+    slot: &mut SlotGuard<'_>,
+    db: DbIndex,
+    name: &[u8],
+) {
+    let key = shared.keyspace.key(name);
+    shared.discard(slot.remove(&key));
+    let mut effects = Effects::default();
+    effects.push(db, &[settings.expire_command(), name]);
+    settle_slot(slot, log.append_effects(&effects));
+    if slot.has_waiters() {
+        shared.registry.changed(db, name);
+    }
+    if let Some(listener) = &settings.key_events {
+        listener.event(KeyClass::Expired, "expired", db, name);
     }
 }

@@ -11,8 +11,13 @@
 //! in `[a-]` the range runs to `]` itself; a lone `\` at the end is a literal; the empty string is matched by the
 //! empty pattern only, not by `*`.
 //!
+//! A pattern with more than 1000 runs of `*` before its end matches nothing that would need them all.
+//!
 //! Work is at most `pattern × text` steps: only the last `*` seen is ever retried, which is enough because an
 //! earlier one that takes more can only leave less to match.
+
+/// Runs of `*` that are followed; Redis goes no deeper.
+const STARS_MAX: usize = 1000;
 
 /// Whether `text` as a whole matches `pattern`; with `ignore_case`, ASCII letters match either case.
 pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
@@ -22,11 +27,18 @@ pub fn matches(pattern: &[u8], text: &[u8], ignore_case: bool) -> bool {
     let (mut p, mut t) = (0, 0);
     // After the last `*`: where the pattern goes on, and the first text position not yet tried there.
     let mut retry: Option<(usize, usize)> = None;
+    let mut stars = 0;
     while t < text.len() {
         if pattern.get(p) == Some(&b'*') {
             p += 1;
             if p == pattern.len() {
                 return true;
+            }
+            if pattern[p] != b'*' {
+                stars += 1;
+                if stars > STARS_MAX {
+                    return false;
+                }
             }
             retry = Some((p, t));
             continue;
@@ -162,5 +174,7 @@ mod tests {
         let pattern = "a*".repeat(200) + "b";
         assert!(!glob(&pattern, &"a".repeat(20_000)));
         assert!(glob(&pattern, &("a".repeat(20_000) + "b")));
+        assert!(glob(&"*a".repeat(1000), &"a".repeat(5000)));
+        assert!(!glob(&"*a".repeat(1001), &"a".repeat(5000)));
     }
 }

@@ -271,6 +271,18 @@ fn random_keys_are_spread_over_all_keys() {
         }
     }
     let mut client = Client::new();
+    for command in ["RANDOMKEY", "SCAN 0"] {
+        client.run("MSET k v j v");
+        client.run("SET k v PXAT 1");
+        client.run("SET j v PXAT 1");
+        assert_eq!(client.run("DBSIZE"), ":2");
+        client.run(command);
+        assert_eq!(
+            client.run("DBSIZE"),
+            ":0",
+            "{command} expires what it finds"
+        );
+    }
     client.run("SET k v PXAT 1");
     assert_eq!(client.run("RANDOMKEY"), "(nil)");
 }

@@ -4,7 +4,8 @@
 //! Slots are visited in ascending order, and inside a slot its table promises what SCAN does: a key that is there
 //! from the first call to the last is returned.
 //!
-//! Only one slot is locked at a time (in a transaction the whole keyspace is).
+//! Only one slot is locked at a time (in a transaction the whole keyspace is). SCAN and RANDOMKEY have the engine expire
+//! the due keys that they come across, but not in a transaction.
 
 use rand::RngExt;
 
@@ -70,13 +71,18 @@ pub(super) fn scan(ctx: &mut Ctx<'_>) -> CommandResult {
     let now = ctx.now();
     let mut found = Reply::with_protocol(ctx.reply.resp3());
     let (mut visited, mut count) = (0, 0);
+    let mut due = Vec::new();
     let mut take = |record: &Record| {
         visited += 1;
         let key = record.key();
         let is_type = |name: &[u8]| name.eq_ignore_ascii_case(type_name(record).as_bytes());
-        if args.matches(key) && args.type_name.is_none_or(is_type) && !is_due(record, now) {
-            found.bulk(key);
-            count += 1;
+        if args.matches(key) && args.type_name.is_none_or(is_type) {
+            if is_due(record, now) {
+                due.push(key.to_vec());
+            } else {
+                found.bulk(key);
+                count += 1;
+            }
         }
         visited >= args.count
     };
@@ -101,6 +107,7 @@ pub(super) fn scan(ctx: &mut Ctx<'_>) -> CommandResult {
         }
         !enough
     });
+    ctx.data.expire_later(due);
     ctx.reply.array(2);
     ctx.reply.bulk(next_cursor.to_string().as_bytes());
     ctx.reply.array(count);
@@ -110,22 +117,25 @@ pub(super) fn scan(ctx: &mut Ctx<'_>) -> CommandResult {
 
 pub(super) fn randomkey(ctx: &mut Ctx<'_>) -> CommandResult {
     let now = ctx.now();
+    let mut due = Vec::new();
+    let mut picked = false;
     for _ in 0..DUE_TRIES {
-        let mut due = false;
         let found = random_record(&mut ctx.data, &mut |record| {
-            due = is_due(record, now);
-            if !due {
+            if is_due(record, now) {
+                due.push(record.key().to_vec());
+            } else {
                 ctx.reply.bulk(record.key());
+                picked = true;
             }
         });
-        if !found {
+        if picked || !found {
             break;
         }
-        if !due {
-            return Ok(());
-        }
     }
-    ctx.reply.null();
+    if !picked {
+        ctx.reply.null();
+    }
+    ctx.data.expire_later(due);
     Ok(())
 }
 
