@@ -14,6 +14,8 @@ mod reload;
 mod session;
 mod settings;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod transaction;
 
 use arc_swap::{ArcSwap, ArcSwapOption};

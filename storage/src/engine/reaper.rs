@@ -8,7 +8,7 @@ use std::thread;
 use crate::keyspace::{DetachedDb, Record, ValueRef};
 
 enum Garbage {
-    Record(Record),
+    Record(#[expect(dead_code, reason = "kept to be dropped elsewhere")] Record),
     Database(DetachedDb),
 }
 

@@ -1,0 +1,325 @@
+//! Whole engines on a real directory: what was written is there again, whatever happened in between.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+
+use super::*;
+use crate::command::Reply;
+use crate::log::SyncPolicy;
+
+/// One client of an engine.
+struct Client {
+    worker: Worker,
+    session: Session,
+}
+
+impl Client {
+    fn of(engine: &Engine) -> Client {
+        Client {
+            worker: engine.worker(),
+            session: Session::new(),
+        }
+    }
+
+    fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
+        let mut reply = Reply::new();
+        let command = command::find(args[0]).expect("a known command");
+        self.worker.turn().run(
+            &mut self.session,
+            command,
+            Request::new(args),
+            None,
+            &mut reply,
+        );
+        let _ = self.worker.engine().write_log(Lsn::MAX);
+        reply.take()
+    }
+
+    fn line(&mut self, line: &str) -> String {
+        let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
+        String::from_utf8_lossy(&self.run(&args)).into_owned()
+    }
+
+    /// Runs `lines` as one transaction.
+    fn transaction(&mut self, lines: &[&str]) -> String {
+        let queue = lines
+            .iter()
+            .map(|line| {
+                let args: Vec<Vec<u8>> = line
+                    .split(' ')
+                    .map(|word| word.as_bytes().to_vec())
+                    .collect();
+                let command = command::find(&args[0]);
+                Queued { args, command }
+            })
+            .collect();
+        self.session.transaction = Some(Transaction {
+            queue,
+            aborted: false,
+        });
+        let mut reply = Reply::new();
+        self.worker.turn().exec(
+            &mut self.session,
+            &mut reply,
+            &mut |session, queued, reply| {
+                assert_eq!(queued.args[0], b"select");
+                session.db = String::from_utf8_lossy(&queued.args[1]).parse().unwrap();
+                reply.ok();
+            },
+        );
+        String::from_utf8_lossy(&reply.take()).into_owned()
+    }
+
+    /// A digest of all databases.
+    fn digest(&mut self) -> String {
+        let command = command::find(b"debug|digest").expect("the digest is a command");
+        let mut reply = Reply::new();
+        self.worker.turn().run(
+            &mut self.session,
+            command,
+            Request::new(&[b"digest"]),
+            None,
+            &mut reply,
+        );
+        String::from_utf8_lossy(&reply.take()).into_owned()
+    }
+}
+
+fn open(dir: &std::path::Path) -> Engine {
+    open_with(Options::new(dir))
+}
+
+fn open_with(options: Options) -> Engine {
+    Engine::open(options, Settings::default()).expect("the directory opens")
+}
+
+/// Random writes to keys of all types, some of them with a time to live.
+fn write_some(client: &mut Client, rng: &mut StdRng, count: usize) {
+    for _ in 0..count {
+        let n = rng.random_range(0..40);
+        let m = rng.random_range(0..200);
+        let line = match rng.random_range(0..16) {
+            0 => format!("set s{n} {}", "x".repeat(m * 20)),
+            1 => format!("incr i{n}"),
+            2 => format!("append s{n} tail"),
+            3 => format!("rpush l{n} a b {m}"),
+            4 => format!("lpop l{n}"),
+            5 => format!("hset h{n} f{m} v{m}"),
+            6 => format!("hdel h{n} f{m}"),
+            7 => format!("zadd z{n} {m} m{m}"),
+            8 => format!("zpopmin z{n}"),
+            9 => format!("hincrbyfloat h{n} float 0.1"),
+            10 => format!("del s{n} l{n} h{n} z{n}"),
+            11 => format!("expire s{n} 1000"),
+            12 => format!("rename i{n} i{}", (n + 1) % 40),
+            13 => format!("set e{n} gone px 1"),
+            14 => format!("lmove l{n} l{} left right", (n + 7) % 40),
+            _ => format!("copy s{n} c{n} db {} replace", m % 3),
+        };
+        client.line(&line);
+    }
+}
+
+#[test]
+fn reopened_engine_has_what_was_written() {
+    for seed in 0..4 {
+        let dir = tempfile::tempdir().unwrap();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut digest = String::new();
+        for round in 0..4 {
+            let engine = open(dir.path());
+            let mut client = Client::of(&engine);
+            std::thread::sleep(std::time::Duration::from_millis(2));
+            if round > 0 {
+                assert_eq!(client.digest(), digest, "seed {seed}, round {round}");
+            }
+            write_some(&mut client, &mut rng, 1500);
+            // What had a millisecond to live is gone by the time of the digest.
+            std::thread::sleep(std::time::Duration::from_millis(3));
+            digest = client.digest();
+        }
+    }
+}
+
+#[test]
+fn compaction_beside_writers_loses_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let stop = Arc::new(AtomicBool::new(false));
+    let writers: Vec<_> = (0..2)
+        .map(|seed| {
+            let (engine, stop) = (engine.clone(), stop.clone());
+            std::thread::spawn(move || {
+                let mut rng = StdRng::seed_from_u64(seed);
+                let mut client = Client::of(&engine);
+                while !stop.load(Ordering::Relaxed) {
+                    write_some(&mut client, &mut rng, 20);
+                }
+            })
+        })
+        .collect();
+    let mut compactions = 0;
+    while compactions < 6 {
+        match engine.rewrite_log_in_background() {
+            Ok(()) => compactions += 1,
+            Err(BeginError::InProgress(_)) => std::thread::yield_now(),
+            // The one before has left the books but not the log yet.
+            Err(BeginError::Failed(_)) => std::thread::yield_now(),
+            Err(error) => panic!("{error}"),
+        }
+    }
+    while engine.snapshot_info().running.is_some() {
+        std::thread::yield_now();
+    }
+    stop.store(true, Ordering::Relaxed);
+    writers
+        .into_iter()
+        .for_each(|writer| writer.join().unwrap());
+    assert!(engine.snapshot_info().rewrites > 0);
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    let digest = Client::of(&engine).digest();
+    drop(engine);
+    assert_eq!(Client::of(&reopen(dir.path())).digest(), digest);
+}
+
+/// Opens a directory that its last engine may take an instant to let go.
+fn reopen(dir: &std::path::Path) -> Engine {
+    loop {
+        match Engine::open(Options::new(dir), Settings::default()) {
+            Err(LoadError::Log(crate::log::OpenError::Locked(_))) => std::thread::yield_now(),
+            outcome => return outcome.expect("the directory opens"),
+        }
+    }
+}
+
+#[test]
+fn rdb_file_alone_restores_the_state_of_its_save() {
+    let dir = tempfile::tempdir().unwrap();
+    let options = Options {
+        appendonly: false,
+        ..Options::new(dir.path())
+    };
+    let engine = open_with(options.clone());
+    let mut client = Client::of(&engine);
+    write_some(&mut client, &mut StdRng::seed_from_u64(7), 2000);
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    let digest = client.digest();
+    engine.save().unwrap();
+    client.line("set after the-save");
+    drop(client);
+    drop(engine);
+    let engine = open_with(options);
+    assert_eq!(Client::of(&engine).digest(), digest);
+}
+
+#[test]
+fn rdb_file_is_not_shadowed_by_a_new_empty_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open_with(Options {
+        appendonly: false,
+        ..Options::new(dir.path())
+    });
+    Client::of(&engine).line("set k v");
+    engine.save().unwrap();
+    drop(engine);
+    let engine = open(dir.path());
+    assert_eq!(Client::of(&engine).line("get k"), "$1\r\nv\r\n");
+}
+
+#[test]
+fn transaction_over_several_databases_is_replayed_in_them() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("set a 0");
+    client.transaction(&["set a 1", "select 3", "set a 3", "select 5", "incr a"]);
+    client.session.db = 0;
+    client.line("set b 0");
+    drop(client);
+    drop(engine);
+    let engine = reopen(dir.path());
+    let mut client = Client::of(&engine);
+    for (db, key, value) in [(0, "a", "1"), (3, "a", "3"), (5, "a", "1"), (0, "b", "0")] {
+        client.session.db = db;
+        assert_eq!(
+            client.line(&format!("get {key}")),
+            format!("$1\r\n{value}\r\n"),
+            "database {db}"
+        );
+    }
+}
+
+#[test]
+fn flush_and_swap_are_replayed() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    client.line("swapdb 0 1");
+    client.line("set b 2");
+    client.transaction(&["set c 3", "flushdb", "set d 4"]);
+    drop(client);
+    drop(engine);
+    let engine = reopen(dir.path());
+    let mut client = Client::of(&engine);
+    assert_eq!(client.line("keys *"), "*1\r\n$1\r\nd\r\n");
+    client.session.db = 1;
+    assert_eq!(client.line("keys *"), "*1\r\n$1\r\na\r\n");
+}
+
+#[test]
+fn reloading_the_log_while_running_changes_nothing() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    write_some(&mut client, &mut StdRng::seed_from_u64(11), 2000);
+    std::thread::sleep(std::time::Duration::from_millis(3));
+    let digest = client.digest();
+    engine.reload_log().unwrap();
+    assert_eq!(client.digest(), digest);
+    engine.reload_rdb(true).unwrap();
+    assert_eq!(client.digest(), digest);
+    client.line("set after reload");
+    drop(client);
+    drop(engine);
+    assert_eq!(
+        Client::of(&reopen(dir.path())).line("get after"),
+        "$6\r\nreload\r\n"
+    );
+}
+
+#[test]
+fn time_to_live_prolonged_by_the_log_survives_a_late_replay() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("set k v");
+    client.line("pexpire k 40");
+    client.line("persist k");
+    drop(client);
+    drop(engine);
+    std::thread::sleep(std::time::Duration::from_millis(60));
+    let engine = reopen(dir.path());
+    assert_eq!(Client::of(&engine).line("get k"), "$1\r\nv\r\n");
+}
+
+#[test]
+fn reply_under_always_depends_on_a_position_that_becomes_durable() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut options = Options::new(dir.path());
+    options.log.policy = SyncPolicy::Always;
+    let engine = open_with(options);
+    let mut session = Session::new();
+    let (_, outcome) = engine.execute(&mut session, &[b"set", b"k", b"v"]);
+    assert!(outcome.lsn > Lsn::ZERO);
+    let log = engine.log().unwrap();
+    log.wait_durable(outcome.lsn).unwrap();
+    let (_, read) = engine.execute(&mut session, &[b"get", b"k"]);
+    assert_eq!(
+        read.lsn, outcome.lsn,
+        "a read depends on the write that it saw"
+    );
+}
