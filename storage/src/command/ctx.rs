@@ -15,7 +15,7 @@ use crate::keyspace::{
     Displaced, Gate, KeyRef, Record, RecordMut, SlotGuard, StringKind, ValueRef,
 };
 use crate::text::integer;
-use crate::types::{DbIndex, UnixMillis};
+use crate::types::{DbIndex, Lsn, UnixMillis};
 use crate::value::{Hash, Limits, List, Object, Set, ZSet};
 
 /// The class of a key event, as `notify-keyspace-events` names it.
@@ -427,6 +427,8 @@ pub struct Data<'a> {
     pub(crate) explicit_effects: bool,
     /// Keys that became available to blocked clients.
     pub(crate) ready: Vec<(DbIndex, Vec<u8>)>,
+    /// What the reply depends on because of slots that were looked at without being locked for the whole command.
+    pub(crate) walked_lsn: Lsn,
     /// What the engine is to do with whole databases when the command has returned.
     pub(crate) whole: Option<WholeKeyspace>,
     /// Keys that a walk found due.
@@ -467,6 +469,7 @@ impl<'a> Data<'a> {
             replay,
             explicit_effects: false,
             ready: Vec::new(),
+            walked_lsn: Lsn::ZERO,
             whole: None,
             due: Vec::new(),
         }
@@ -771,7 +774,12 @@ impl<'a> Data<'a> {
     /// Runs `work` on one slot of the selected database, for commands that walk a whole database
     /// ([`super::Flags::WALKS`]). Keys that are due may still be there: check with [`is_due`].
     pub fn with_slot(&mut self, slot: u16, work: &mut dyn FnMut(&SlotGuard<'_>)) {
-        self.slots.with_slot(self.db, slot, work);
+        let mut depends_on = Lsn::ZERO;
+        self.slots.with_slot(self.db, slot, &mut |slot| {
+            depends_on = slot.last_lsn();
+            work(slot);
+        });
+        self.walked_lsn = self.walked_lsn.max(depends_on);
     }
 }
 

@@ -304,7 +304,7 @@ impl<'w> Turn<'w> {
             }
             self.log.append_effects(self.effects)
         };
-        ran.lsn = settle(locks, lsn);
+        ran.lsn = ran.lsn.max(settle(locks, lsn));
         ran
     }
 
@@ -355,7 +355,7 @@ impl<'w> Turn<'w> {
             self.shared.stats.dirty.add(dirty);
         }
         Ran {
-            lsn: Lsn::ZERO,
+            lsn: data.walked_lsn,
             as_requested: dirty > 0 && !data.explicit_effects,
             wish: blocked,
             ready: data.ready,

@@ -113,7 +113,7 @@ impl Turn<'_> {
                     self.exec_one(session, queued, &mut locks, reply, host, &mut ran);
                 }
                 let lsn = self.log.append_effects(self.effects);
-                ran.lsn = settle(&mut locks, lsn);
+                ran.lsn = ran.lsn.max(settle(&mut locks, lsn));
             } else {
                 reply.null_array();
             }
@@ -181,7 +181,7 @@ impl Turn<'_> {
                 }
                 ran.lsn = lsn;
             }
-            None => ran.lsn = depends_on,
+            None => ran.lsn = ran.lsn.max(depends_on),
         }
         ran
     }
@@ -227,6 +227,7 @@ impl Turn<'_> {
         if ran.as_requested {
             self.effects.push(session.db, &args);
         }
+        total.lsn = total.lsn.max(ran.lsn);
         total.ready.extend(ran.ready);
         total.whole = ran.whole;
     }

@@ -286,6 +286,9 @@ impl ExclusiveGate<'_> {
     /// # Panics
     /// If there is no such database.
     pub fn swap_db(&mut self, a: DbIndex, b: DbIndex) {
+        if a == b {
+            return;
+        }
         let databases = &mut self.gate.databases;
         let data_of_a = std::mem::take(&mut databases[usize::from(a)].data);
         let data_of_b = std::mem::replace(&mut databases[usize::from(b)].data, data_of_a);

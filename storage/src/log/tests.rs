@@ -256,7 +256,13 @@ fn full_segment_is_followed_by_the_next() {
 
 /// Frames of one record each, in a last segment that a killed process left. `synced` many were durable.
 fn small_log(dir: &Path, records: usize, synced: usize) -> (Vec<u64>, Vec<u8>) {
-    let log = create(dir);
+    // A segment is filled under `always`; the records are synced when the test says so.
+    let filled = LogOptions {
+        policy: SyncPolicy::Always,
+        ..options()
+    };
+    let log = create_with(Arc::new(RealDisk), dir, filled);
+    log.set_policy(SyncPolicy::No);
     let appender = log.appender();
     let mut stream = SELECT_0.to_vec();
     let mut ends = vec![0];
