@@ -181,6 +181,7 @@ pub(crate) trait Slots {
     fn gate(&self) -> &Gate;
     fn volatile_len(&mut self, db: DbIndex, slot: u16) -> usize;
     fn has_waiters(&mut self, db: DbIndex, slot: u16) -> bool;
+    fn forget_waiters(&mut self, db: DbIndex, slot: u16);
     fn get(&mut self, db: DbIndex, key: &KeyRef<'_>) -> Option<&Record>;
     fn get_mut(&mut self, db: DbIndex, key: &KeyRef<'_>) -> Option<RecordMut<'_>>;
     fn insert(&mut self, db: DbIndex, key: &KeyRef<'_>, record: Record) -> Displaced;
@@ -230,6 +231,10 @@ impl Slots for Locks<'_> {
 
     fn has_waiters(&mut self, db: DbIndex, slot: u16) -> bool {
         self.slot(db, slot).has_waiters()
+    }
+
+    fn forget_waiters(&mut self, db: DbIndex, slot: u16) {
+        self.slot(db, slot).set_has_waiters(false);
     }
 
     fn get(&mut self, db: DbIndex, key: &KeyRef<'_>) -> Option<&Record> {
@@ -751,10 +756,13 @@ impl<'a> Data<'a> {
     }
 
     fn changed(&mut self, key: &KeyRef<'_>, class: KeyClass, event: &'static str) {
-        if self.slots.has_waiters(self.db, key.slot)
-            && self.shared.registry.changed(self.db, key.bytes)
-        {
-            self.ready.push((self.db, key.bytes.to_vec()));
+        if self.slots.has_waiters(self.db, key.slot) {
+            if self.shared.registry.is_empty() {
+                // An entry for this slot would be made under its lock, which is ours.
+                self.slots.forget_waiters(self.db, key.slot);
+            } else if self.shared.registry.changed(self.db, key.bytes) {
+                self.ready.push((self.db, key.bytes.to_vec()));
+            }
         }
         if let Some(listener) = &self.settings.key_events {
             listener.event(class, event, self.db, key.bytes);

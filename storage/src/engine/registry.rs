@@ -1,8 +1,8 @@
 //! Who cares about which key: transactions that watch it, clients that wait for it.
 //!
 //! A slot whose keys somebody cares about carries an *interest* flag, so that writers to other slots never come
-//! here. The flag is set under the slot's lock before an entry is made and taken away by the first write that finds
-//! no entry left for the slot.
+//! here. The flag is set under the slot's lock before an entry is made, and taken away by a write to the slot that
+//! finds the registry empty.
 //!
 //! Waiters: a blocked command is registered under the locks of its keys' slots, so no write can fall between its
 //! vain look and its registration. Whoever writes one of the keys *claims* the waiter, runs its command again under
@@ -74,6 +74,12 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
+    /// Whether nobody watches or awaits any key.
+    pub fn is_empty(&self) -> bool {
+        let inner = self.inner.lock();
+        inner.watching.is_empty() && inner.waiting.is_empty()
+    }
+
     /// Notes that `key` was changed; whether somebody waits for it.
     pub fn changed(&self, db: DbIndex, key: &[u8]) -> bool {
         let key: Key = (db, key.into());
