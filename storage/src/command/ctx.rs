@@ -717,7 +717,7 @@ impl<'a> Data<'a> {
     /// Removes a collection that has lost its last element; whether it was removed. Announces the removal.
     pub fn remove_if_empty(&mut self, key: &[u8]) -> bool {
         let empty = match self.peek(key).map(Record::value) {
-            Some(ValueRef::Object(object)) => object.len() == 0,
+            Some(ValueRef::Object(object)) => object.is_empty(),
             _ => false,
         };
         if empty {
