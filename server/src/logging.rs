@@ -1,6 +1,8 @@
 //! Log lines in Redis's format, which operators' tools know: `PID:ROLE DAY MON YEAR HH:MM:SS.mmm SIGN text`.
 //!
-//!     4711:M 22 Nov 2026 04:36:42.123 * Ready to accept connections
+//! ```text
+//! 4711:M 22 Nov 2026 04:36:42.123 * Ready to accept connections
+//! ```
 //!
 //! The sign is the level: `.` debug (trace events), `-` verbose (debug events), `*` notice (info events) and `#`
 //! warning (warn and error events). The role is `M` for a primary, `S` for a replica, `X` for a sentinel.

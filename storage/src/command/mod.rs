@@ -8,10 +8,10 @@
 //! Rules for a command function:
 //! * Check arguments first, then types, then change data: an error after a change is a bug.
 //! * Count each change in `ctx.dirty` (as Redis counts "changes since last save"); nothing is logged while it is zero.
-//! * Call [`Ctx::modified`] for each key changed: it serves WATCH, blocked clients and key events.
+//! * Call [`Data::modified`] for each key changed: it serves WATCH, blocked clients and key events.
 //! * If running the request again would not give the same result (random choice, relative time, floats), log what
 //!   happened with [`Ctx::effect`] instead of the request. The first `effect` replaces the request.
-//! * Never leave an empty collection behind: [`Ctx::remove_if_empty`].
+//! * Never leave an empty collection behind: [`Data::remove_if_empty`].
 //! * A command that would wait calls [`Ctx::block`] and returns.
 //!
 //! Elsewhere: which locks are taken (`engine::execute`), how bytes reach the log (`log`).

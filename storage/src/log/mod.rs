@@ -4,7 +4,9 @@
 //! number. Its position is an [`Lsn`], the count of stream bytes before it; an LSN is therefore also a replication
 //! offset. Ranges are half-open.
 //!
-//!     base ≤ durable ≤ written ≤ appended
+//! ```text
+//! base ≤ durable ≤ written ≤ appended
+//! ```
 //!
 //! * **appended**: in the in-memory [`ring`], under the caller's slot locks; no file descriptor is touched.
 //! * **written**: in a complete frame of a segment, with the operating system. Survives the process.

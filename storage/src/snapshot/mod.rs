@@ -1,6 +1,6 @@
 //! The snapshot: every key as of one LSN, as an RDB, without a fork.
 //!
-//! [`SnapshotCut`](crate::keyspace::SnapshotCut) fixes the instant and keeps what writers replace; [`write()`] walks it
+//! [`SnapshotCut`] fixes the instant and keeps what writers replace; [`write()`] walks it
 //! slot by slot and encodes what it finds. Under a slot's lock it only copies bytes into a buffer; the sink is written
 //! outside of it. Records that writers saved may belong to another database than the one being walked, so the stream
 //! selects a database as often as needed.

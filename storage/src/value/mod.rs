@@ -11,7 +11,7 @@
 //!
 //! | type | small form | large form |
 //! |---|---|---|
-//! | [`Hash`] | [`packed`] pairs, "listpack" | [`dict`], "hashtable" |
+//! | [`Hash`](struct@Hash) | [`packed`] pairs, "listpack" | [`dict`], "hashtable" |
 //! | [`Set`] | sorted integers, "intset" | [`dict`], "hashtable" |
 //! | [`ZSet`] | [`packed`] pairs in order, "listpack" | [`dict`] and counted B+[`tree`], "skiplist" |
 //! | [`List`] | one [`packed`] chunk, "quicklist" | [`tree`] of chunks, "quicklist" |
