@@ -1,11 +1,12 @@
 //! What everybody may know of a client, and the ways to reach it from another thread.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{
     AtomicBool, AtomicI64, AtomicU8, AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering,
 };
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use atomic_waker::AtomicWaker;
 use hardtack_storage::Lsn;
@@ -37,7 +38,7 @@ pub struct ClientHandle {
     pub no_evict: AtomicBool,
     /// The wait of its blocked command.
     pub waiting: Mutex<Option<WaiterId>>,
-    signals: AtomicU8,
+    killed: AtomicBool,
     waker: AtomicWaker,
     delivered: Mutex<Option<(Vec<u8>, Lsn)>>,
 }
@@ -58,35 +59,47 @@ pub struct Seen {
     pub multi: AtomicI64,
     pub watching: AtomicU32,
     pub blocked: AtomicBool,
-    pub commands: AtomicU64,
+    /// When the output buffer was first seen above its soft limit, in milliseconds since the server's start; 0: it is not.
+    pub over_soft_limit_ms: AtomicU64,
 }
-
-/// The client is to be disconnected, at once.
-const KILL: u8 = 1;
-/// The client is to be disconnected when the replies it has coming have left.
-const KILL_AFTER_REPLY: u8 = 2;
 
 impl ClientHandle {
     /// Disconnects the client, at once.
     pub fn kill(&self) {
-        self.signals.fetch_or(KILL, Ordering::Relaxed);
+        self.killed.store(true, Ordering::Relaxed);
         self.waker.wake();
     }
 
-    /// Disconnects the client when the replies it has coming have left.
-    pub fn kill_after_reply(&self) {
-        self.signals.fetch_or(KILL_AFTER_REPLY, Ordering::Relaxed);
-        self.waker.wake();
+    /// Disconnects the client because it does not read its replies.
+    pub fn kill_for_output(&self) {
+        if !self.is_killed() {
+            tracing::warn!(
+                "Client {} ({}) is closed: it has left {} bytes of replies unread, more than client-output-buffer-limit",
+                self.id,
+                self.addr,
+                self.seen.output_buffer.load(Ordering::Relaxed)
+            );
+            self.kill();
+        }
+    }
+
+    /// Notes the command that the client sent last.
+    pub fn set_last_command(&self, spec: Option<&'static CommandSpec>) {
+        *self.last_command.lock() = spec;
+    }
+
+    /// Whether the client came over loopback or by the Unix socket.
+    pub fn is_local(&self) -> bool {
+        let ip = self
+            .addr
+            .parse()
+            .map(|addr: SocketAddr| addr.ip().to_canonical());
+        self.unix || ip.is_ok_and(|ip| ip.is_loopback())
     }
 
     /// Whether the client is to go at once.
     pub fn is_killed(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) & KILL != 0
-    }
-
-    /// Whether the client is to go, now or after its reply.
-    pub fn is_leaving(&self) -> bool {
-        self.signals.load(Ordering::Relaxed) != 0
+        self.killed.load(Ordering::Relaxed)
     }
 
     /// Where its connection's task leaves its waker before it waits.
@@ -147,7 +160,7 @@ impl Clients {
             last_command: Mutex::new(None),
             no_evict: AtomicBool::new(false),
             waiting: Mutex::new(None),
-            signals: AtomicU8::new(0),
+            killed: AtomicBool::new(false),
             waker: AtomicWaker::new(),
             delivered: Mutex::new(None),
         });
@@ -173,8 +186,76 @@ impl Clients {
         self.by_id.lock().values().cloned().collect()
     }
 
+    /// Lets every connection look again at what it waits for.
+    pub fn wake_all(&self) {
+        self.by_id
+            .lock()
+            .values()
+            .for_each(|handle| handle.waker.wake());
+    }
+
     /// One client.
     pub fn get(&self, id: u64) -> Option<Arc<ClientHandle>> {
         self.by_id.lock().get(&id).cloned()
+    }
+}
+
+/// CLIENT PAUSE: commands that are held back for a while.
+#[derive(Default)]
+pub struct Pause {
+    /// 0: nothing is held back; 1: what writes; 2: everything.
+    mode: AtomicU8,
+    /// When it ends, in milliseconds since `epoch`.
+    until_ms: AtomicU64,
+    /// Clients that wait for its end.
+    pub postponed: AtomicUsize,
+}
+
+const PAUSE_WRITES: u8 = 1;
+const PAUSE_ALL: u8 = 2;
+
+/// Where the times of pauses are counted from.
+static EPOCH: std::sync::LazyLock<Instant> = std::sync::LazyLock::new(Instant::now);
+
+fn now_ms() -> u64 {
+    EPOCH.elapsed().as_millis() as u64
+}
+
+impl Pause {
+    /// Holds back all commands, or those that write. A pause that is on already only gets longer and stricter.
+    pub fn begin(&self, duration: Duration, all: bool) {
+        let mode = if all { PAUSE_ALL } else { PAUSE_WRITES };
+        let until = now_ms().saturating_add(duration.as_millis() as u64);
+        if self.rest().is_some() {
+            self.until_ms.fetch_max(until, Ordering::Relaxed);
+            self.mode.fetch_max(mode, Ordering::Relaxed);
+        } else {
+            self.until_ms.store(until, Ordering::Relaxed);
+            self.mode.store(mode, Ordering::Relaxed);
+        }
+    }
+
+    /// Ends it. The caller wakes the clients.
+    pub fn end(&self) {
+        self.mode.store(0, Ordering::Relaxed);
+    }
+
+    /// Whether it may be on.
+    pub fn is_on(&self) -> bool {
+        self.mode.load(Ordering::Relaxed) != 0
+    }
+
+    /// Whether it holds a command back; `writes` says whether that writes.
+    pub fn holds(&self, writes: impl FnOnce() -> bool) -> bool {
+        self.rest().is_some() && (self.mode.load(Ordering::Relaxed) == PAUSE_ALL || writes())
+    }
+
+    /// How much longer it is on; `None` if it is not.
+    pub fn rest(&self) -> Option<Duration> {
+        let left = self
+            .until_ms
+            .load(Ordering::Relaxed)
+            .saturating_sub(now_ms());
+        (self.is_on() && left > 0).then(|| Duration::from_millis(left))
     }
 }

@@ -14,8 +14,8 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hardtack_storage::Lsn;
-use hardtack_storage::command::{Flags, KeySpec, Reply};
-use hardtack_storage::engine::{Blocked, Deliver, Request, Session};
+use hardtack_storage::command::{CommandSpec, Flags, KeySpec, Reply};
+use hardtack_storage::engine::{Blocked, Deliver, Request, Session, Turn};
 use smallvec::SmallVec;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
@@ -35,6 +35,8 @@ const WINDOW: usize = 32;
 const TURN_REQUESTS: usize = 256;
 /// Bytes of replies that may pile up before the connection's next requests have to wait.
 const UNSENT_MAX: usize = 1 << 20;
+/// Bytes of unsent replies from which on the limit on them is looked at.
+const LIMIT_CHECK_BYTES: usize = 16 * 1024;
 
 /// What commands on the connection and the server may change of it.
 pub struct Client {
@@ -46,6 +48,8 @@ pub struct Client {
     pub close_after_reply: bool,
     /// CLIENT REPLY.
     pub replies: Replies,
+    /// Keys, and keys with a time to live, of each database when the present transaction began, if it asks for them.
+    pub key_counts: Vec<(usize, usize)>,
 }
 
 /// Which replies a client wants.
@@ -75,6 +79,8 @@ pub struct Conn {
     deliver: Arc<dyn Deliver>,
     /// The command that the last request named; the next one often names the same.
     last_entry: Option<(SmallVec<[u8; 16]>, Arc<Entry>)>,
+    /// The command that was run last.
+    last_spec: Option<&'static CommandSpec>,
 }
 
 /// Why a turn ended.
@@ -87,6 +93,8 @@ enum Turned {
     Blocked(Blocked),
     /// A command is to run on a thread of its own; so are the requests behind it kept.
     Long,
+    /// CLIENT PAUSE holds the next request back.
+    Paused,
     /// The connection ends when its replies have left.
     Close,
 }
@@ -107,14 +115,19 @@ impl Conn {
         let handle = server.clients.add(new);
         server.stats.connections_received.add(1);
         let authenticated = server.config().requirepass.is_empty();
+        handle
+            .seen
+            .active_ms
+            .store(server.uptime_ms(), Ordering::Relaxed);
         Conn {
             read,
-            out: Out::new(write),
+            out: Out::new(write, handle.clone()),
             client: Client {
                 handle: handle.clone(),
                 authenticated,
                 close_after_reply: false,
                 replies: Replies::On,
+                key_counts: Vec::new(),
             },
             session: Session::new(),
             parser: Parser::new(),
@@ -122,6 +135,7 @@ impl Conn {
             reply: Reply::new(),
             deliver: handle,
             last_entry: None,
+            last_spec: None,
             local,
         }
     }
@@ -129,8 +143,9 @@ impl Conn {
     /// Serves the client until it leaves or is made to.
     pub async fn run(mut self) {
         self.serve().await;
-        if !self.client.handle.is_killed() && self.client.handle.is_leaving() {
-            self.out.below(0).await;
+        if self.client.handle.is_killed() || self.out.is_draining() {
+            // What has not left by now will not.
+            self.out.close();
         }
         let id = self.client.handle.waiting.lock().take();
         if let Some(id) = id {
@@ -158,10 +173,20 @@ impl Conn {
                     let Some(carry) = &mut carry else { return };
                     self.run_long(carry).await;
                 }
+                Turned::Paused => self.wait_for_pause().await,
                 Turned::Close => {
                     self.out.below(0).await;
                     return;
                 }
+            }
+            if self.partial.len() as u64 > self.local.server.config().client_query_buffer_limit {
+                let bytes = self.partial.len();
+                tracing::warn!(
+                    "Closing client {} ({}): its request of {bytes} bytes and more exceeds client-query-buffer-limit",
+                    self.client.handle.id,
+                    self.client.handle.addr
+                );
+                self.client.handle.kill();
             }
             if self.client.handle.is_killed() || self.out.has_failed() {
                 return;
@@ -182,7 +207,7 @@ impl Conn {
         );
         let buf = poll_fn(|cx| {
             handle.waker().register(cx.waker());
-            if handle.is_leaving() {
+            if handle.is_killed() {
                 return Poll::Ready(None);
             }
             // The thread's buffer serves whoever has bytes to read; an unfinished request stays with its connection.
@@ -266,14 +291,16 @@ impl Conn {
             }
         };
         drop(worker);
-        self.observe(&carry);
+        self.observe(carry.buf.len());
         match turned {
             Turned::Idle | Turned::Close => {
                 carry.batch.clear();
                 local.batch.replace(carry.batch);
                 keep(carry.buf, &mut self.partial, &local);
             }
-            Turned::More | Turned::Blocked(_) | Turned::Long => *rest = Some(carry),
+            Turned::More | Turned::Blocked(_) | Turned::Long | Turned::Paused => {
+                *rest = Some(carry)
+            }
         }
         self.hand_over(lsn);
         turned
@@ -295,7 +322,8 @@ impl Conn {
         let mut turn = worker.turn();
         for index in carry.next..carry.batch.len() {
             let request = carry.batch.get(index);
-            let entry = self.find(server, request.args[0].of(buf));
+            let subcommand = request.args.get(1).map(|arg| arg.of(buf));
+            let entry = self.find(server, request.args[0].of(buf), subcommand);
             let key = entry.as_ref().and_then(|entry| match entry.spec.keys {
                 KeySpec::Range { first: 1, .. } => {
                     request.args.get(1).map(|arg| turn.key(arg.of(buf)))
@@ -319,7 +347,17 @@ impl Conn {
             let parsed = carry.batch.get(index);
             let args: SmallVec<[&[u8]; 8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
             let entry = entries[index - first].as_ref();
-            if self.is_long(server, entry) {
+            if server.pause.is_on() && self.is_paused(server, entry) {
+                return Some(Turned::Paused);
+            }
+            if let Some(entry) = entry {
+                self.last_spec = Some(entry.spec);
+                if matches!(entry.run, Run::Server(_)) {
+                    // It may look at its own client.
+                    self.observe(carry.buf.len());
+                }
+            }
+            if self.is_long(&turn, entry) {
                 return Some(Turned::Long);
             }
             carry.next = index + 1;
@@ -352,27 +390,83 @@ impl Conn {
         None
     }
 
-    /// Finds a request's command.
-    fn find(&mut self, server: &Server, name: &[u8]) -> Option<Arc<Entry>> {
-        if let Some((last, entry)) = &self.last_entry
-            && last.as_slice() == name
-        {
-            return Some(entry.clone());
+    /// Finds a request's command; its subcommand, where there is one.
+    fn find(
+        &mut self,
+        server: &Server,
+        name: &[u8],
+        subcommand: Option<&[u8]>,
+    ) -> Option<Arc<Entry>> {
+        let entry = match &self.last_entry {
+            Some((last, entry)) if last.as_slice() == name => entry,
+            _ => {
+                let entry = server.commands.find(name)?.clone();
+                &self
+                    .last_entry
+                    .insert((SmallVec::from_slice(name), entry))
+                    .1
+            }
+        };
+        let found = match subcommand {
+            Some(subcommand) if !entry.subcommands.is_empty() => entry.subcommand(subcommand),
+            _ => None,
+        };
+        Some(found.unwrap_or(entry).clone())
+    }
+
+    /// Whether CLIENT PAUSE holds a command back.
+    fn is_paused(&self, server: &Server, entry: Option<&Arc<Entry>>) -> bool {
+        let writes = |flags: Flags| flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        server.pause.holds(|| {
+            entry.is_some_and(|entry| {
+                let queue = self
+                    .session
+                    .transaction
+                    .iter()
+                    .flat_map(|transaction| &transaction.queue);
+                writes(entry.spec.flags)
+                    || (entry.spec.name == "exec"
+                        && queue
+                            .filter_map(|queued| queued.command)
+                            .any(|command| writes(command.spec.flags)))
+            })
+        })
+    }
+
+    /// Waits until CLIENT PAUSE is over, or the client goes.
+    async fn wait_for_pause(&mut self) {
+        let handle = &self.client.handle;
+        let pause = &self.local.server.pause;
+        handle.seen.blocked.store(true, Ordering::Relaxed);
+        pause.postponed.fetch_add(1, Ordering::Relaxed);
+        while let Some(rest) = pause.rest() {
+            let woken = poll_fn(|cx| {
+                handle.waker().register(cx.waker());
+                if handle.is_killed() || pause.rest().is_none() {
+                    Poll::Ready(())
+                } else {
+                    Poll::Pending
+                }
+            });
+            if tokio::time::timeout(rest, woken).await.is_ok() {
+                break;
+            }
         }
-        let entry = server.commands.find(name)?.clone();
-        self.last_entry = Some((SmallVec::from_slice(name), entry.clone()));
-        Some(entry)
+        pause.postponed.fetch_sub(1, Ordering::Relaxed);
+        handle.seen.blocked.store(false, Ordering::Relaxed);
     }
 
     /// Whether a command is to run on a thread of its own, because it may take long.
-    fn is_long(&self, server: &Server, entry: Option<&Arc<Entry>>) -> bool {
+    fn is_long(&self, turn: &Turn<'_>, entry: Option<&Arc<Entry>>) -> bool {
         const SMALL_DATABASE: usize = 10_000;
         entry.is_some_and(|entry| {
             entry.spec.flags.has(Flags::LONG)
                 && self.session.transaction.is_none()
                 && match entry.run {
                     Run::Server(_) => true,
-                    Run::Data(_) => server.engine.len(self.session.db) > SMALL_DATABASE,
+                    Run::Data(_) | Run::Part(_) => {
+                        turn.key_counts(self.session.db).0 > SMALL_DATABASE
+                    }
                 }
         })
     }
@@ -387,7 +481,7 @@ impl Conn {
             .collect();
         carry.next += 1;
         let server = self.local.server.clone();
-        let entry = self.find(&server, &args[0]);
+        let entry = self.find(&server, &args[0], args.get(1).map(Vec::as_slice));
         let handle = self.client.handle.clone();
         let mut client = mem::replace(&mut self.client, Client::gone(handle));
         let mut session = mem::take(&mut self.session);
@@ -444,7 +538,7 @@ impl Conn {
                 handle.waker().register(cx.waker());
                 match handle.take_delivered() {
                     Some(delivered) => Poll::Ready(Some(delivered)),
-                    None if handle.is_leaving() => Poll::Ready(None),
+                    None if handle.is_killed() => Poll::Ready(None),
                     None => Poll::Pending,
                 }
             });
@@ -484,27 +578,39 @@ impl Conn {
             self.local
                 .flusher
                 .push(&self.out, self.reply.buffer_mut(), lsn);
+            if self.out.len() > LIMIT_CHECK_BYTES {
+                self.check_output_limit();
+            }
+        }
+    }
+
+    /// Disconnects a client whose replies pile up beyond the hard limit; the soft one is a matter of time.
+    fn check_output_limit(&self) {
+        let limit = self.local.server.config().client_output_buffer_limit.normal;
+        if limit.hard_bytes > 0 && self.out.len() as u64 > limit.hard_bytes {
+            self.client.handle.kill_for_output();
         }
     }
 
     /// Notes for CLIENT LIST what the client is about.
-    fn observe(&self, carry: &Carry) {
+    fn observe(&self, query_bytes: usize) {
         let seen = &self.client.handle.seen;
-        let active = self.local.server.started.elapsed().as_millis() as u64;
-        seen.active_ms.store(active, Ordering::Relaxed);
-        seen.db.store(self.session.db, Ordering::Relaxed);
-        seen.resp
-            .store(if self.reply.resp3() { 3 } else { 2 }, Ordering::Relaxed);
-        let queued = self
-            .session
+        let session = &self.session;
+        seen.active_ms
+            .store(self.local.server.uptime_ms(), Ordering::Relaxed);
+        seen.db.store(session.db, Ordering::Relaxed);
+        let resp = if self.reply.resp3() { 3 } else { 2 };
+        seen.resp.store(resp, Ordering::Relaxed);
+        let queue = session
             .transaction
             .as_ref()
-            .map_or(-1, |transaction| transaction.queue.len() as i64);
+            .map(|transaction| &transaction.queue);
+        let queued = queue.map_or(-1, |queue| queue.len() as i64);
         seen.multi.store(queued, Ordering::Relaxed);
         seen.watching
-            .store(self.session.watched() as u32, Ordering::Relaxed);
-        seen.query_buffer.store(carry.buf.len(), Ordering::Relaxed);
-        seen.output_buffer.store(self.out.len(), Ordering::Relaxed);
+            .store(session.watched() as u32, Ordering::Relaxed);
+        seen.query_buffer.store(query_bytes, Ordering::Relaxed);
+        self.client.handle.set_last_command(self.last_spec);
     }
 }
 
@@ -516,6 +622,7 @@ impl Client {
             authenticated: false,
             close_after_reply: false,
             replies: Replies::On,
+            key_counts: Vec::new(),
         }
     }
 

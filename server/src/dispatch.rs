@@ -53,11 +53,12 @@ pub fn run(
     if let Some(transaction) = &mut session.transaction
         && !runs_inside_multi(entry.spec.name)
     {
-        let command = match entry.run {
-            Run::Data(command) => Some(command),
-            Run::Server(_) => None,
+        let (command, args) = match entry.run {
+            Run::Data(command) => (Some(command), request.args),
+            Run::Part(command) => (Some(command), &request.args[1..]),
+            Run::Server(_) => (None, request.args),
         };
-        let args = request.args.iter().map(|arg| arg.to_vec()).collect();
+        let args = args.iter().map(|arg| arg.to_vec()).collect();
         transaction.queue.push(Queued { args, command });
         reply.simple("QUEUED");
         return Step::Done(Lsn::ZERO);
@@ -69,6 +70,10 @@ pub fn run(
                 Some(blocked) => Step::Blocked(blocked),
                 None => Step::Done(outcome.lsn),
             }
+        }
+        Run::Part(command) => {
+            let part = Request::new(&request.args[1..]);
+            Step::Done(turn.run(session, command, part, None, reply).lsn)
         }
         Run::Server(run) => {
             let mut call = Call {
@@ -94,7 +99,7 @@ pub fn run(
 
 /// Runs a command on the server that was queued in a transaction.
 pub fn run_queued(call: &mut Call<'_, '_>) {
-    let Some(entry) = call.server.commands.find(call.args[0]).cloned() else {
+    let Some(entry) = call.server.commands.find_request(call.args).cloned() else {
         call.reply.error(CommandError::err("unknown command"));
         return;
     };
@@ -128,6 +133,12 @@ fn account(
     *clock = now;
     entry.stats.calls.add(1);
     entry.stats.nanos.add(took.as_nanos() as u64);
+    if server.latency.is_tracking() {
+        entry.stats.latency.record(took);
+    }
+    server
+        .latency
+        .note_command(entry.spec.flags.has(Flags::FAST), took);
     if let Some(prefix) = reply.take_error() {
         entry.stats.failed.add(1);
         server.stats.count_error(&prefix);
@@ -155,6 +166,12 @@ fn admit<'e>(
         return Err(unknown_command(args));
     };
     let (spec, flags) = (entry.spec, entry.spec.flags);
+    if !entry.subcommands.is_empty()
+        && let Some(name) = args.get(1)
+    {
+        // Where it exists, the subcommand's own entry was found.
+        return Err(unknown_subcommand(spec.name, name));
+    }
     if !spec.arity_fits(args.len()) {
         return Err(CommandError::Arity(spec.name.into()));
     }
@@ -181,6 +198,16 @@ fn admit<'e>(
         ));
     }
     Ok(entry)
+}
+
+/// The error for a subcommand that does not exist.
+fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
+    const SHOWN_MAX: usize = 128;
+    CommandError::err(format!(
+        "unknown subcommand '{}'. Try {} HELP.",
+        String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]),
+        container.to_ascii_uppercase()
+    ))
 }
 
 /// The error for a command that does not exist; shows what was sent, within limits.

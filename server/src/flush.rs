@@ -6,9 +6,12 @@
 //! waits for, a write that the log's own thread has to do) stays until the log's notification.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 use std::io;
+use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use atomic_waker::AtomicWaker;
@@ -16,6 +19,7 @@ use hardtack_storage::Lsn;
 use hardtack_storage::engine::Engine;
 use tokio::task::spawn_local;
 
+use crate::client::ClientHandle;
 use crate::stream::WriteHalf;
 
 /// Bytes of buffer that a connection keeps when its replies have left.
@@ -35,11 +39,15 @@ pub struct Out {
     failed: Cell<bool>,
     /// Woken when the buffer has been sent.
     sent: AtomicWaker,
+    /// Woken when the buffer is given up.
+    closed: AtomicWaker,
+    /// Whose they are.
+    client: Arc<ClientHandle>,
 }
 
 impl Out {
-    /// An empty buffer for a socket.
-    pub fn new(stream: WriteHalf) -> Rc<Out> {
+    /// An empty buffer for a client's socket.
+    pub fn new(stream: WriteHalf, client: Arc<ClientHandle>) -> Rc<Out> {
         Rc::new(Out {
             stream,
             buf: RefCell::default(),
@@ -49,7 +57,21 @@ impl Out {
             draining: Cell::new(false),
             failed: Cell::new(false),
             sent: AtomicWaker::new(),
+            closed: AtomicWaker::new(),
+            client,
         })
+    }
+
+    /// Whether the socket takes no more for now.
+    pub fn is_draining(&self) -> bool {
+        self.draining.get()
+    }
+
+    /// Gives up: nothing will leave any more.
+    pub fn close(&self) {
+        self.fail();
+        self.closed.wake();
+        self.sent.wake();
     }
 
     /// Bytes that have not left yet.
@@ -62,11 +84,12 @@ impl Out {
         self.failed.get()
     }
 
-    /// Waits until at most `limit` bytes have yet to leave, or the socket fails.
+    /// Waits until at most `limit` bytes have yet to leave, or the socket fails, or the client is to go at once.
     pub async fn below(&self, limit: usize) {
         std::future::poll_fn(|cx| {
             self.sent.register(cx.waker());
-            if self.len() <= limit || self.has_failed() {
+            self.client.waker().register(cx.waker());
+            if self.len() <= limit || self.has_failed() || self.client.is_killed() {
                 Poll::Ready(())
             } else {
                 Poll::Pending
@@ -81,7 +104,7 @@ impl Out {
         let mut start = 0;
         let end = self.covered.get();
         let done = loop {
-            if start == end {
+            if start == end || self.has_failed() {
                 break true;
             }
             match self.stream.try_write(&buf[start..end]) {
@@ -101,6 +124,10 @@ impl Out {
             buf.drain(..start);
             self.covered.set(end - start);
         }
+        self.client
+            .seen
+            .output_buffer
+            .store(buf.len(), Ordering::Relaxed);
         drop(buf);
         self.sent.wake();
         done
@@ -145,6 +172,10 @@ impl Flusher {
             buf.extend_from_slice(reply);
             reply.clear();
         }
+        out.client
+            .seen
+            .output_buffer
+            .store(buf.len(), Ordering::Relaxed);
         out.lsn.set(out.lsn.get().max(lsn));
         if !out.queued.replace(true) {
             self.queue.borrow_mut().push(out.clone());
@@ -196,7 +227,15 @@ impl Flusher {
 /// Sends the rest when the socket takes it.
 async fn drain(out: Rc<Out>) {
     while !out.send() {
-        if out.stream.writable().await.is_err() {
+        let mut writable = pin!(out.stream.writable());
+        let ready = std::future::poll_fn(|cx| {
+            out.closed.register(cx.waker());
+            if out.has_failed() {
+                return Poll::Ready(Ok(()));
+            }
+            writable.as_mut().poll(cx)
+        });
+        if ready.await.is_err() {
             out.fail();
         }
     }

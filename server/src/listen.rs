@@ -1,23 +1,53 @@
 //! Listening sockets, and the acceptors that deal connections out to the I/O threads.
 
 use std::io::{self, Write};
-use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::mem;
+use std::net::{IpAddr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixListener;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
 use crate::io::{Accepted, IoThread};
 use crate::server::Server;
 
-/// Open listening sockets.
+/// Open listening sockets that nobody accepts from yet.
 pub struct Listeners {
-    tcp: Vec<TcpListener>,
+    tcp: Vec<(Place, TcpListener)>,
     unix: Option<UnixListener>,
+}
+
+/// A socket could not be opened; the log says why.
+#[derive(Debug)]
+pub struct ListenFailed;
+
+/// An address as the configuration has it, without the mark of optional ones, and a port.
+type Place = (String, u16);
+
+/// The listening sockets in use: where clients come in.
+#[derive(Default)]
+pub struct Doors {
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    threads: Arc<Vec<IoThread>>,
+    tcp: Vec<Door>,
+}
+
+/// One listening socket and the thread that accepts from it.
+struct Door {
+    place: Place,
+    listener: Arc<TcpListener>,
+    closed: Arc<AtomicBool>,
+    acceptor: thread::JoinHandle<()>,
 }
 
 impl Listeners {
@@ -26,34 +56,10 @@ impl Listeners {
     /// # Errors
     /// The line to log.
     pub fn open(config: &Config) -> Result<Listeners, String> {
-        let mut tcp = Vec::new();
-        if config.port != 0 {
-            for address in &config.bind {
-                let (address, optional) = match address.strip_prefix('-') {
-                    Some(address) => (address, true),
-                    None => (address.as_str(), false),
-                };
-                match listen(address, config) {
-                    Ok(listener) => tcp.push(listener),
-                    Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {}
-                    Err(error) => {
-                        tracing::warn!(
-                            "Could not create server TCP listening socket {address}:{}: {error}",
-                            config.port
-                        );
-                        return Err(format!(
-                            "Failed listening on port {} (TCP), aborting.",
-                            config.port
-                        ));
-                    }
-                }
-            }
-            if tcp.is_empty() && !config.bind.is_empty() {
-                return Err(format!(
-                    "Failed listening on port {} (TCP), aborting.",
-                    config.port
-                ));
-            }
+        let failed = || format!("Failed listening on port {} (TCP), aborting.", config.port);
+        let tcp = open_tcp(config, &[]).ok_or_else(failed)?;
+        if tcp.is_empty() && config.port != 0 && !config.bind.is_empty() {
+            return Err(failed());
         }
         let unix = match &config.unixsocket {
             None => None,
@@ -81,18 +87,11 @@ impl Listeners {
     /// # Errors
     /// If a thread cannot be started.
     pub fn accept(self, server: &Arc<Server>, threads: &Arc<Vec<IoThread>>) -> io::Result<()> {
-        for listener in self.tcp {
-            let (server, threads) = (server.clone(), threads.clone());
-            thread::Builder::new()
-                .name("hardtack-accept".into())
-                .spawn(move || {
-                    loop {
-                        match listener.accept() {
-                            Ok((socket, peer)) => admit_tcp(&server, &threads, socket, peer),
-                            Err(error) => pause_after(&error),
-                        }
-                    }
-                })?;
+        let mut state = server.doors.state.lock();
+        state.threads = threads.clone();
+        for (place, listener) in self.tcp {
+            let door = Door::open(place, listener, server, threads)?;
+            state.tcp.push(door);
         }
         if let Some(listener) = self.unix {
             let (server, threads) = (server.clone(), threads.clone());
@@ -118,8 +117,130 @@ impl Listeners {
     }
 }
 
-fn listen(address: &str, config: &Config) -> io::Result<TcpListener> {
-    let ip: IpAddr = match address {
+impl Doors {
+    /// Listens where `config` says, and no longer where it does not. Connections stay. Nothing has changed if that
+    /// fails.
+    ///
+    /// # Errors
+    /// If one of the sockets cannot be opened; the log says why.
+    pub fn move_to(&self, server: &Arc<Server>, config: &Config) -> Result<(), ListenFailed> {
+        let mut state = self.state.lock();
+        let threads = state.threads.clone();
+        let start = |opened: Vec<(Place, TcpListener)>| -> Result<Vec<Door>, ListenFailed> {
+            opened
+                .into_iter()
+                .map(|(place, listener)| Door::open(place, listener, server, &threads))
+                .collect::<Result<_, _>>()
+                .map_err(|error| {
+                    tracing::warn!("Can't start an acceptor: {error}");
+                    ListenFailed
+                })
+        };
+        let wanted: Vec<Place> = places_of(config).map(|(place, _)| place).collect();
+        let (kept, left) = mem::take(&mut state.tcp)
+            .into_iter()
+            .partition::<Vec<_>, _>(|door| wanted.contains(&door.place));
+        let old: Vec<Place> = left.iter().map(|door| door.place.clone()).collect();
+        state.tcp = kept;
+        // The old sockets first: one for all addresses and one for a single address of the same port exclude each
+        // other.
+        left.into_iter().for_each(Door::close);
+        let open: Vec<&Place> = state.tcp.iter().map(|door| &door.place).collect();
+        let new = open_tcp(config, &open).ok_or(ListenFailed).and_then(start);
+        match new {
+            Ok(new) => {
+                state.tcp.extend(new);
+                Ok(())
+            }
+            Err(failed) => {
+                let reopened = old.into_iter().filter_map(|place| {
+                    let listener = listen(&place, config.tcp_backlog);
+                    listener.map(|listener| (place, listener)).ok()
+                });
+                state.tcp.extend(start(reopened.collect())?);
+                Err(failed)
+            }
+        }
+    }
+}
+
+impl Door {
+    fn open(
+        place: Place,
+        listener: TcpListener,
+        server: &Arc<Server>,
+        threads: &Arc<Vec<IoThread>>,
+    ) -> io::Result<Door> {
+        let (server, threads) = (server.clone(), threads.clone());
+        let listener = Arc::new(listener);
+        let closed = Arc::new(AtomicBool::new(false));
+        let acceptor = {
+            let (listener, closed) = (listener.clone(), closed.clone());
+            move || {
+                loop {
+                    match listener.accept() {
+                        _ if closed.load(Ordering::Relaxed) => return,
+                        Ok((socket, peer)) => admit_tcp(&server, &threads, socket, peer),
+                        Err(error) => pause_after(&error),
+                    }
+                }
+            }
+        };
+        let acceptor = thread::Builder::new()
+            .name("hardtack-accept".into())
+            .spawn(acceptor)?;
+        Ok(Door {
+            place,
+            listener,
+            closed,
+            acceptor,
+        })
+    }
+
+    fn close(self) {
+        self.closed.store(true, Ordering::Relaxed);
+        // Wakes the acceptor. It ends, and with it the socket.
+        let _ = socket2::SockRef::from(&*self.listener).shutdown(Shutdown::Both);
+        if self.acceptor.join().is_err() {
+            tracing::warn!(
+                "The acceptor of {}:{} had failed",
+                self.place.0,
+                self.place.1
+            );
+        }
+    }
+}
+
+/// Where the configuration wants to listen, and where it does not mind if that is impossible.
+fn places_of(config: &Config) -> impl Iterator<Item = (Place, bool)> {
+    let addresses = config.bind.iter().filter(|_| config.port != 0);
+    addresses.map(|address| match address.strip_prefix('-') {
+        Some(address) => ((address.to_owned(), config.port), true),
+        None => ((address.clone(), config.port), false),
+    })
+}
+
+/// Opens the places of the configuration that are not open yet; `None` if one of them cannot be.
+fn open_tcp(config: &Config, open: &[&Place]) -> Option<Vec<(Place, TcpListener)>> {
+    let mut opened = Vec::new();
+    for (place, optional) in places_of(config).filter(|(place, _)| !open.contains(&place)) {
+        match listen(&place, config.tcp_backlog) {
+            Ok(listener) => opened.push((place, listener)),
+            Err(error) if optional && error.kind() != io::ErrorKind::AddrInUse => {}
+            Err(error) => {
+                let (address, port) = place;
+                tracing::warn!(
+                    "Could not create server TCP listening socket {address}:{port}: {error}"
+                );
+                return None;
+            }
+        }
+    }
+    Some(opened)
+}
+
+fn listen((address, port): &Place, backlog: u32) -> io::Result<TcpListener> {
+    let ip: IpAddr = match address.as_str() {
         "*" => IpAddr::from([0, 0, 0, 0]),
         "::*" => IpAddr::from([0u16; 8]),
         "localhost" => IpAddr::from([127, 0, 0, 1]),
@@ -136,8 +257,8 @@ fn listen(address: &str, config: &Config) -> io::Result<TcpListener> {
         socket.set_only_v6(true)?;
     }
     socket.set_reuse_address(true)?;
-    socket.bind(&SocketAddr::from((ip, config.port)).into())?;
-    socket.listen(config.tcp_backlog as i32)?;
+    socket.bind(&SocketAddr::from((ip, *port)).into())?;
+    socket.listen(backlog as i32)?;
     Ok(socket.into())
 }
 

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tikv_jemalloc_ctl::{epoch, epoch_mib, stats};
+use tikv_jemalloc_ctl::{epoch, epoch_mib, raw, stats, stats_print};
 
 /// The allocator's books; looking a name up takes longer than reading it.
 struct Books {
@@ -36,4 +36,86 @@ pub fn used() -> u64 {
 /// The most bytes that [`used`] has seen.
 pub fn peak() -> u64 {
     PEAK.load(Ordering::Relaxed)
+}
+
+/// Begins to look for the peak anew.
+pub fn reset_peak() {
+    PEAK.store(used(), Ordering::Relaxed);
+}
+
+/// What the allocator says of its memory, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct AllocatorBytes {
+    /// Given out.
+    pub allocated: u64,
+    /// In pages that hold something given out.
+    pub active: u64,
+    /// In pages that the operating system provides.
+    pub resident: u64,
+}
+
+/// The allocator's numbers.
+pub fn allocator() -> AllocatorBytes {
+    let allocated = used();
+    AllocatorBytes {
+        allocated,
+        active: stats::active::read().map_or(0, |bytes| bytes as u64),
+        resident: stats::resident::read().map_or(0, |bytes| bytes as u64),
+    }
+}
+
+/// The allocator's report, as text.
+pub fn allocator_report() -> Vec<u8> {
+    let mut report = Vec::new();
+    match stats_print::stats_print(&mut report, stats_print::Options::default()) {
+        Ok(()) => report,
+        Err(error) => format!("The allocator has no report: {error}").into_bytes(),
+    }
+}
+
+/// Bytes of the process that are in memory, as the operating system counts them.
+pub fn resident() -> u64 {
+    kib_line("/proc/self/status", "VmRSS:")
+}
+
+/// Bytes of memory that the machine has.
+pub fn total() -> u64 {
+    kib_line("/proc/meminfo", "MemTotal:")
+}
+
+/// A number of KiB in one of the kernel's tables, in bytes; 0 if it is not there.
+fn kib_line(path: &str, name: &str) -> u64 {
+    let table = std::fs::read_to_string(path).unwrap_or_default();
+    let line = table.lines().find_map(|line| line.strip_prefix(name));
+    let kib = line.and_then(|line| line.split_whitespace().next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
+
+/// The allocator and its version.
+pub fn allocator_name() -> String {
+    let version = tikv_jemalloc_ctl::version::read().unwrap_or("unknown");
+    let version = version.split('-').next().unwrap_or(version);
+    format!("tikv-jemalloc-{version}")
+}
+
+/// Gives pages that hold nothing back to the operating system, at once.
+#[allow(unsafe_code, reason = "the allocator's switches have no typed names")]
+pub fn purge() -> Result<(), String> {
+    let arenas = tikv_jemalloc_ctl::arenas::narenas::read().map_err(|error| error.to_string())?;
+    for arena in 0..arenas {
+        for kind in ["dirty", "muzzy"] {
+            let name = format!("arena.{arena}.{kind}_decay_ms\0");
+            // SAFETY: the name ends in a zero byte, and these values are of type ssize_t. An arena that does not exist
+            // makes for an error.
+            let Ok(decay_ms) = (unsafe { raw::read::<isize>(name.as_bytes()) }) else {
+                continue;
+            };
+            // A delay of zero purges what is there; the usual delay holds for what comes.
+            for ms in [0, decay_ms] {
+                // SAFETY: as above.
+                unsafe { raw::write(name.as_bytes(), ms) }.map_err(|error| error.to_string())?;
+            }
+        }
+    }
+    Ok(())
 }

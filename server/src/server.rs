@@ -7,12 +7,16 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use arc_swap::Guard;
-use hardtack_storage::engine::Engine;
+use hardtack_storage::engine::{Engine, LoadReport, Settings};
+use parking_lot::Mutex;
 
-use crate::client::Clients;
+use crate::client::{Clients, Pause};
 use crate::commands::Registry;
 use crate::config::{Config, ConfigHandle};
+use crate::latency::LatencyMonitor;
+use crate::listen::Doors;
 use crate::logging;
+use crate::memory;
 use crate::settings;
 use crate::slowlog::SlowLog;
 use crate::stats::ServerStats;
@@ -31,6 +35,20 @@ pub struct Server {
     pub stats: ServerStats,
     /// Slow commands.
     pub slowlog: SlowLog,
+    /// Slow moments.
+    pub latency: LatencyMonitor,
+    /// CLIENT PAUSE.
+    pub pause: Pause,
+    /// Where clients come in.
+    pub doors: Doors,
+    /// Bytes of memory in use before the data was loaded.
+    pub startup_memory: u64,
+    /// Names this run of the server.
+    pub run_id: String,
+    /// What the last load of the data found.
+    pub load_report: Mutex<LoadReport>,
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: AtomicBool,
     /// When it was started.
     pub started: Instant,
     /// The log lines.
@@ -60,6 +78,8 @@ impl Server {
         }
         let slowlog = SlowLog::default();
         slowlog.configure(config.slowlog_log_slower_than, config.slowlog_max_len);
+        let latency = LatencyMonitor::default();
+        latency.configure(config.latency_tracking, config.latency_monitor_threshold);
         Ok(Arc::new(Server {
             engine,
             config: ConfigHandle::new(config, file),
@@ -67,6 +87,13 @@ impl Server {
             clients: Clients::default(),
             stats: ServerStats::default(),
             slowlog,
+            latency,
+            pause: Pause::default(),
+            doors: Doors::default(),
+            startup_memory: memory::used(),
+            run_id: run_id(),
+            load_report: Mutex::default(),
+            active_expire: AtomicBool::new(true),
             started: Instant::now(),
             log,
             loading: AtomicBool::new(true),
@@ -77,6 +104,21 @@ impl Server {
     /// The data set is there.
     pub fn loaded(&self) {
         self.loading.store(false, Ordering::Relaxed);
+    }
+
+    /// Milliseconds since the start.
+    pub fn uptime_ms(&self) -> u64 {
+        self.started.elapsed().as_millis() as u64
+    }
+
+    /// Has the engine follow the settings.
+    pub fn refresh_engine_settings(&self, config: &Config) {
+        self.engine.set_settings(Settings {
+            active_expire: self.active_expire.load(Ordering::Relaxed)
+                && self.pause.rest().is_none(),
+            key_events: self.engine.settings().key_events.clone(),
+            ..settings::engine_settings(config)
+        });
     }
 
     /// Path of the Unix socket, if there is one.
@@ -103,4 +145,10 @@ impl Server {
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Relaxed)
     }
+}
+
+/// Forty random hex digits.
+fn run_id() -> String {
+    let bytes: [u8; 20] = rand::random();
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -1,13 +1,17 @@
 //! From the configuration to what the engine understands.
 
+use std::sync::Arc;
+use std::thread;
 use std::time::Duration;
 
 use hardtack_storage::engine::{EvictionPolicy, Options, Settings};
 use hardtack_storage::log::{LogOptions, RecoverMode, SyncPolicy};
 use hardtack_storage::value::Limits;
 
-use crate::config::{self, Config, FsyncPolicy};
+use crate::config::{self, ApplyError, Config, FsyncPolicy};
+use crate::limits;
 use crate::memory;
+use crate::server::Server;
 
 /// What can be changed while the engine runs.
 pub fn engine_settings(config: &Config) -> Settings {
@@ -93,4 +97,111 @@ fn eviction_policy(policy: config::EvictionPolicy) -> EvictionPolicy {
 
 fn saturating(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+/// Puts changed settings into practice where it is not enough that they can be read.
+///
+/// `queued` says that the change comes from within a transaction, under whose locks the log cannot be exchanged.
+///
+/// # Errors
+/// What cannot be done; nothing is changed then.
+pub fn apply(
+    server: &Arc<Server>,
+    old: &Config,
+    new: &Config,
+    changed: &[&'static str],
+    queued: bool,
+) -> Result<(), ApplyError> {
+    let refused = |name, reason: &str| {
+        Err(ApplyError {
+            name,
+            reason: reason.to_owned(),
+        })
+    };
+    if old.dir != new.dir {
+        return refused("dir", "the data directory is chosen at start");
+    }
+    if old.log_segment_bytes != new.log_segment_bytes {
+        return refused(
+            "log-segment-bytes",
+            "the size of the log's files is chosen at start",
+        );
+    }
+    if old.max_unsynced_ms != new.max_unsynced_ms {
+        return refused(
+            "max-unsynced-ms",
+            "the bound on unsynced writes is chosen at start",
+        );
+    }
+    if old.unsynced_wait_ms != new.unsynced_wait_ms {
+        return refused(
+            "unsynced-wait-ms",
+            "the bound on waiting for a sync is chosen at start",
+        );
+    }
+    if new.maxclients > old.maxclients
+        && let Err(possible) = limits::raise_open_files(new.maxclients)
+    {
+        let reason = format!(
+            "The operating system is not able to handle the specified number of clients, try with {possible}"
+        );
+        return refused("maxclients", &reason);
+    }
+    let moves = old.port != new.port || old.bind != new.bind;
+    if moves && server.doors.move_to(server, new).is_err() {
+        return if old.port == new.port {
+            refused("bind", "Failed to bind to specified addresses.")
+        } else {
+            refused("port", "Unable to listen on this port. Check server logs.")
+        };
+    }
+    if old.appendonly != new.appendonly
+        && let Err(reason) = switch_log(server, new.appendonly, queued)
+    {
+        if moves && server.doors.move_to(server, old).is_err() {
+            tracing::warn!("The server could not go back to its old addresses");
+        }
+        return refused("appendonly", &reason);
+    }
+    // Nothing fails from here on.
+    if old.appendfsync != new.appendfsync
+        && let Some(log) = server.engine.log()
+    {
+        log.set_policy(sync_policy(new.appendfsync));
+    }
+    server.log.set_level(new.loglevel);
+    server
+        .slowlog
+        .configure(new.slowlog_log_slower_than, new.slowlog_max_len);
+    server
+        .latency
+        .configure(new.latency_tracking, new.latency_monitor_threshold);
+    server.refresh_engine_settings(new);
+    if let Some(notice) = new.no_effect_notice().filter(|_| old.inert != new.inert) {
+        tracing::info!("{notice}");
+    }
+    if !changed.is_empty() {
+        tracing::debug!("CONFIG SET has changed {}", changed.join(", "));
+    }
+    Ok(())
+}
+
+/// Turns the log on or off; after the transaction, if it is asked for within one.
+fn switch_log(server: &Arc<Server>, on: bool, queued: bool) -> Result<(), String> {
+    if !queued {
+        return server.engine.set_appendonly(on).map_err(|error| {
+            tracing::warn!("The append-only log could not be switched: {error}");
+            error.to_string()
+        });
+    }
+    let server = server.clone();
+    thread::Builder::new()
+        .name("hardtack-log".into())
+        .spawn(move || {
+            if let Err(error) = server.engine.set_appendonly(on) {
+                tracing::warn!("The append-only log could not be switched: {error}");
+            }
+        })
+        .map(drop)
+        .map_err(|error| error.to_string())
 }

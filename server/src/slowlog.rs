@@ -8,6 +8,7 @@ use hardtack_storage::UnixMillis;
 use hardtack_storage::command::{CommandSpec, Flags};
 use parking_lot::Mutex;
 
+use crate::config::live::is_sensitive;
 use crate::conn::Client;
 
 /// Arguments of a command that are kept.
@@ -64,7 +65,7 @@ impl SlowLog {
             id,
             unix_seconds: UnixMillis::now().0 / 1000,
             micros,
-            args: shorten(args),
+            args: shorten(&without_secrets(spec.name, args)),
             addr: client.handle.addr.clone(),
             name: client.handle.name.lock().clone(),
         });
@@ -93,6 +94,31 @@ impl SlowLog {
     }
 }
 
+/// The arguments with passwords replaced.
+fn without_secrets<'a>(name: &str, args: &[&'a [u8]]) -> Vec<&'a [u8]> {
+    const SECRET: &[u8] = b"(redacted)";
+    let mut shown = args.to_vec();
+    match name {
+        "auth" => shown[1..].fill(SECRET),
+        "hello" => {
+            for at in 1..args.len() {
+                if args[at].eq_ignore_ascii_case(b"auth") {
+                    shown[(at + 1).min(args.len())..(at + 3).min(args.len())].fill(SECRET);
+                }
+            }
+        }
+        "config|set" => {
+            for at in (2..args.len().saturating_sub(1)).step_by(2) {
+                if is_sensitive(args[at]) {
+                    shown[at + 1] = SECRET;
+                }
+            }
+        }
+        _ => {}
+    }
+    shown
+}
+
 fn shorten(args: &[&[u8]]) -> Vec<Vec<u8>> {
     let shown = if args.len() > ARGS_MAX {
         ARGS_MAX - 1
@@ -114,4 +140,34 @@ fn shorten(args: &[&[u8]]) -> Vec<Vec<u8>> {
         kept.push(format!("... ({} more arguments)", args.len() - shown).into_bytes());
     }
     kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out() {
+        let shown = |name: &str, args: &[&str]| {
+            let args: Vec<&[u8]> = args.iter().map(|arg| arg.as_bytes()).collect();
+            let shown = without_secrets(name, &args);
+            String::from_utf8(shown.join(&b' ')).unwrap()
+        };
+        assert_eq!(
+            shown("auth", &["AUTH", "u", "p"]),
+            "AUTH (redacted) (redacted)"
+        );
+        assert_eq!(
+            shown("hello", &["HELLO", "3", "auth", "u", "p", "SETNAME", "n"]),
+            "HELLO 3 auth (redacted) (redacted) SETNAME n"
+        );
+        assert_eq!(shown("hello", &["HELLO", "3", "AUTH"]), "HELLO 3 AUTH");
+        assert_eq!(
+            shown(
+                "config|set",
+                &["CONFIG", "SET", "hz", "10", "requirepass", "p"]
+            ),
+            "CONFIG SET hz 10 requirepass (redacted)"
+        );
+    }
 }

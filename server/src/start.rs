@@ -8,7 +8,9 @@ use std::sync::mpsc;
 use crate::args::{self, Invocation, ServeArgs};
 use crate::config::Config;
 use crate::config::file::Loaded;
+use crate::cron;
 use crate::io::IoThread;
+use crate::limits;
 use crate::listen::Listeners;
 use crate::logging;
 use crate::progress::LoadProgress;
@@ -56,7 +58,14 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
     } = loaded;
     prepare_dir(&config, dir_is_default)?;
     let listeners = Listeners::open(&config)?;
+    if let Err(possible) = limits::raise_open_files(config.maxclients) {
+        tracing::warn!(
+            "The limit on open files allows no more than {possible} clients at a time; maxclients is {}",
+            config.maxclients
+        );
+    }
     let io_threads = config.io_threads;
+    let pidfile = config.pidfile.as_ref().map(|path| config.resolve(path));
     let (end, ended) = mpsc::channel();
     let server = Server::new(
         config,
@@ -69,6 +78,12 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
         .map(|number| IoThread::start(server.clone(), number))
         .collect::<Result<Vec<_>, _>>()
         .map_err(|error| format!("Can't start an I/O thread: {error}"))?;
+    cron::start(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
+    if let Some(path) = pidfile
+        && let Err(error) = std::fs::write(&path, format!("{}\n", std::process::id()))
+    {
+        tracing::warn!("Can't write the pid file {}: {error}", path.display());
+    }
     listeners
         .accept(&server, &Arc::new(threads))
         .map_err(|error| format!("Can't start the acceptor: {error}"))?;
@@ -91,6 +106,12 @@ fn load(server: &Server) -> Result<(), String> {
     let report = outcome.map_err(|error| {
         format!("Fatal error loading the DB, check server logs. Exiting. {error}")
     })?;
+    {
+        let mut last = server.load_report.lock();
+        last.rdb_keys = report.rdb_keys;
+        last.rdb_keys_expired = report.rdb_keys_expired;
+        last.rdb_keys_empty = report.rdb_keys_empty;
+    }
     if report.rdb_keys_expired > 0 || report.rdb_keys_empty > 0 {
         tracing::info!(
             "Done loading RDB, keys loaded: {}, keys expired: {}, empty keys skipped: {}.",

@@ -17,7 +17,35 @@ pub struct ServerStats {
     pub net_input_bytes: Counter,
     pub net_output_bytes: Counter,
     pub error_replies: Counter,
+    /// Commands, bytes read and bytes sent per second.
+    pub rates: [Rate; 3],
     errors: Mutex<BTreeMap<Box<str>, u64>>,
+}
+
+/// Samples of a rate that are averaged.
+const RATE_SAMPLES: usize = 16;
+
+/// Something per second, over the last moments.
+#[derive(Default)]
+pub struct Rate(Mutex<(usize, [f64; RATE_SAMPLES])>);
+
+impl Rate {
+    /// Adds a sample, in place of the oldest.
+    pub fn sample(&self, per_second: f64) {
+        let mut samples = self.0.lock();
+        let at = samples.0;
+        samples.1[at] = per_second;
+        samples.0 = (at + 1) % RATE_SAMPLES;
+    }
+
+    /// The average of the samples.
+    pub fn get(&self) -> f64 {
+        self.0.lock().1.iter().sum::<f64>() / RATE_SAMPLES as f64
+    }
+
+    fn reset(&self) {
+        self.0.lock().1 = [0.0; RATE_SAMPLES];
+    }
 }
 
 impl ServerStats {
@@ -44,6 +72,7 @@ impl ServerStats {
         self.net_input_bytes.reset();
         self.net_output_bytes.reset();
         self.error_replies.reset();
+        self.rates.iter().for_each(Rate::reset);
         self.errors.lock().clear();
     }
 }

@@ -32,7 +32,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
         spec: CommandSpec {
             name: "echo",
             arity: 2,
-            flags: Flags::FAST,
+            flags: Flags::LOADING.with(Flags::STALE).with(Flags::FAST),
             summary: "Returns its argument.",
             syntax: "message",
             ..SPEC

@@ -131,6 +131,19 @@ fn exec(call: &mut Call<'_, '_>) -> CallResult {
         return Err(CommandError::err("EXEC without MULTI"));
     };
     let (server, client) = (call.server, &mut *call.client);
+    let queue = call
+        .session
+        .transaction
+        .iter()
+        .flat_map(|transaction| &transaction.queue);
+    if queue
+        .filter(|queued| queued.command.is_none())
+        .any(|queued| asks_for_counts(&queued.args[0]))
+    {
+        client.key_counts = (0..server.engine.databases())
+            .map(|db| turn.key_counts(db))
+            .collect();
+    }
     let outcome = turn.exec(call.session, call.reply, &mut |session, queued, reply| {
         let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
         let mut inner = Call {
@@ -144,4 +157,9 @@ fn exec(call: &mut Call<'_, '_>) -> CallResult {
         dispatch::run_queued(&mut inner);
     });
     Ok(outcome.lsn)
+}
+
+/// Whether a command shows the databases' sizes, which cannot be asked for while the transaction runs.
+fn asks_for_counts(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"info") || name.eq_ignore_ascii_case(b"memory")
 }

@@ -54,6 +54,9 @@ impl Flags {
     /// Walks a database slot by slot (KEYS, SCAN, RANDOMKEY); alone it locks one slot at a time.
     pub const WALKS: Flags = Flags(1 << 19);
 
+    /// Refused while a replica takes over a new data set beside its old one.
+    pub const NO_ASYNC_LOADING: Flags = Flags(1 << 20);
+
     /// Whether all of `other`'s properties are among these.
     pub const fn has(self, other: Flags) -> bool {
         self.0 & other.0 == other.0
@@ -66,7 +69,7 @@ impl Flags {
 
     /// The names that COMMAND INFO gives, in Redis's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        const NAMES: [(Flags, &str); 17] = [
+        const NAMES: [(Flags, &str); 18] = [
             (Flags::WRITE, "write"),
             (Flags::READONLY, "readonly"),
             (Flags::DENYOOM, "denyoom"),
@@ -80,8 +83,9 @@ impl Flags {
             (Flags::SKIP_SLOWLOG, "skip_slowlog"),
             (Flags::FAST, "fast"),
             (Flags::NO_AUTH, "no_auth"),
-            (Flags::NO_MULTI, "no_multi"),
             (Flags::MAY_REPLICATE, "may_replicate"),
+            (Flags::NO_ASYNC_LOADING, "no_async_loading"),
+            (Flags::NO_MULTI, "no_multi"),
             (Flags::ALLOW_BUSY, "allow_busy"),
             (Flags::MOVABLE_KEYS, "movablekeys"),
         ];

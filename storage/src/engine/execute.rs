@@ -271,6 +271,23 @@ impl<'w> Turn<'w> {
         result
     }
 
+    /// Lets go of the keyspace while `work` runs, which may take the whole of it, or long.
+    pub fn outside<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.gate = None;
+        let result = work();
+        self.gate = Some(self.shared.keyspace.enter());
+        self.log.refresh(self.shared);
+        self.settings = self.shared.settings.load();
+        result
+    }
+
+    /// Number of keys in a database, and how many of them have a time to live.
+    pub fn key_counts(&self, db: DbIndex) -> (usize, usize) {
+        self.gate
+            .as_ref()
+            .map_or((0, 0), |gate| (gate.len(db), gate.volatile_len(db)))
+    }
+
     /// Evicts keys if memory is above its limit; an error if that was not enough for a command that needs memory.
     pub(super) fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
         if self.settings.maxmemory == 0 || self.replay {

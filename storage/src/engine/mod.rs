@@ -385,6 +385,23 @@ impl Engine {
         }
     }
 
+    /// Ends the wait of a blocked command from outside: with `error`, or as if its time were up. False if it does not
+    /// wait any more.
+    pub fn unblock(&self, id: WaiterId, error: Option<&str>) -> bool {
+        let Some(waiter) = self.shared.registry.cancel(id) else {
+            return false;
+        };
+        match error {
+            None => waiter.time_out(),
+            Some(error) => {
+                let mut reply = Reply::with_protocol(waiter.resp3);
+                reply.error(error);
+                waiter.deliver.deliver(reply.take(), Lsn::ZERO);
+            }
+        }
+        true
+    }
+
     /// Ends what a session holds on to: watches and its open transaction.
     pub fn end_session(&self, session: &mut Session) {
         session.transaction = None;

@@ -1,0 +1,77 @@
+//! The end of the server: the last snapshot, the log closed, nothing left behind but data.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use hardtack_storage::engine::BeginError;
+
+use crate::config::ShutdownFlags;
+use crate::server::Server;
+
+/// How long the end waits for a snapshot that was told to stop.
+const SNAPSHOT_STOP_MAX: Duration = Duration::from_secs(10);
+
+/// Why the server goes on.
+#[derive(Debug)]
+pub struct ShutdownFailed;
+
+/// Ends the process, unless its last snapshot fails. The caller must not be inside the keyspace.
+///
+/// # Errors
+/// [`ShutdownFailed`]: the snapshot could not be written; the log lines say why.
+pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), ShutdownFailed> {
+    tracing::warn!("User requested shutdown...");
+    let config = server.config.load_full();
+    let saves = flags.save || (!config.save.is_empty() && !flags.nosave);
+    // A data set that is not complete yet must not replace the one on disk.
+    if saves && !server.is_loading() {
+        tracing::info!("Saving the final RDB snapshot before exiting.");
+        if let Err(error) = save(server) {
+            tracing::warn!("Error trying to save the DB, can't exit: {error}");
+            if !flags.force {
+                tracing::warn!(
+                    "Errors trying to shut down the server. Check the logs for more information."
+                );
+                return Err(ShutdownFailed);
+            }
+        }
+    }
+    server.engine.close(|| {
+        let leftovers = [&config.pidfile, &config.unixsocket];
+        for path in leftovers.into_iter().flatten() {
+            remove(&config.resolve(path));
+        }
+        tracing::warn!("Hardtack is now ready to exit, bye bye...");
+        server.end();
+        // Commands stay held back until the process has ended.
+        loop {
+            thread::park();
+        }
+    });
+    Ok(())
+}
+
+/// Writes the RDB file; a snapshot that is under way makes room.
+fn save(server: &Server) -> Result<(), BeginError> {
+    let engine = &server.engine;
+    let began = Instant::now();
+    loop {
+        match engine.save() {
+            Err(BeginError::InProgress(_)) if began.elapsed() < SNAPSHOT_STOP_MAX => {
+                engine.cancel_snapshot();
+                thread::sleep(Duration::from_millis(10));
+            }
+            outcome => return outcome,
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path)
+        && path.exists()
+    {
+        tracing::warn!("Can't remove {}: {error}", path.display());
+    }
+}
