@@ -1,0 +1,13 @@
+//! Black-box tests: the binary `hardtack` as its users meet it, over a socket and with a directory on disk.
+//!
+//! * [`golden`]: transcripts of every command family, recorded from redis-server, replayed against Hardtack;
+//! * [`crash`]: a killed server keeps what it acknowledged;
+//! * [`interop`]: Hardtack and redis-server start on each other's directories.
+//!
+//! Tests that need a stock redis-server 7 are marked `#[ignore]` with that reason; run them with `--include-ignored`.
+//! `HARDTACK_TEST_SERVER=PATH` puts another binary in Hardtack's place.
+
+mod crash;
+mod golden;
+mod interop;
+mod support;
