@@ -168,7 +168,12 @@ impl Conn {
             match turned {
                 Turned::Idle => {}
                 Turned::More => tokio::task::yield_now().await,
-                Turned::Blocked(blocked) => self.wait(blocked).await,
+                Turned::Blocked(blocked) => {
+                    let Some(carry) = &mut carry else { return };
+                    if !self.wait(blocked, &mut carry.buf).await {
+                        return;
+                    }
+                }
                 Turned::Long => {
                     let Some(carry) = &mut carry else { return };
                     self.run_long(carry).await;
@@ -524,7 +529,8 @@ impl Conn {
     }
 
     /// Waits until a blocked command is served, its time is up, or the client goes.
-    async fn wait(&mut self, blocked: Blocked) {
+    /// What the client sends meanwhile is added to `buf`, up to a limit. False if the client went.
+    async fn wait(&mut self, blocked: Blocked, buf: &mut Vec<u8>) -> bool {
         let handle = self.client.handle.clone();
         *handle.waiting.lock() = Some(blocked.id);
         handle.seen.blocked.store(true, Ordering::Relaxed);
@@ -532,15 +538,27 @@ impl Conn {
             .timeout_ms
             .map(|ms| Instant::now() + Duration::from_millis(ms));
         let engine = self.local.server.engine.clone();
+        let read = &mut self.read;
+        let buf_len_max = buf.len() + READ_BYTES;
         let mut timed_out = false;
         let (reply, lsn) = loop {
             let delivered = poll_fn(|cx| {
                 handle.waker().register(cx.waker());
-                match handle.take_delivered() {
-                    Some(delivered) => Poll::Ready(Some(delivered)),
-                    None if handle.is_killed() => Poll::Ready(None),
-                    None => Poll::Pending,
+                if let Some(delivered) = handle.take_delivered() {
+                    return Poll::Ready(Some(delivered));
                 }
+                if handle.is_killed() {
+                    return Poll::Ready(None);
+                }
+                // Reading is the way to learn that the client has gone.
+                while buf.len() < buf_len_max {
+                    match pin!(read.read_buf(buf)).poll(cx) {
+                        Poll::Ready(Ok(n)) if n > 0 => {}
+                        Poll::Ready(_) => return Poll::Ready(None),
+                        Poll::Pending => break,
+                    }
+                }
+                Poll::Pending
             });
             let delivered = match deadline.filter(|_| !timed_out) {
                 None => delivered.await,
@@ -556,7 +574,7 @@ impl Conn {
             };
             match delivered {
                 Some(delivered) => break delivered,
-                None => return,
+                None => return false,
             }
         };
         *handle.waiting.lock() = None;
@@ -565,6 +583,7 @@ impl Conn {
             self.reply.buffer_mut().extend_from_slice(&reply);
         }
         self.hand_over(lsn);
+        true
     }
 
     /// Gives the replies to the flusher.
@@ -584,8 +603,13 @@ impl Conn {
         }
     }
 
-    /// Disconnects a client whose replies pile up beyond the hard limit; the soft one is a matter of time.
+    /// Disconnects a client whose replies pile up beyond the hard limit; the soft one is a matter of time. A client
+    /// that has not authenticated gets no more than [`LIMIT_CHECK_BYTES`].
     fn check_output_limit(&self) {
+        if !self.client.authenticated {
+            self.client.handle.kill_for_output();
+            return;
+        }
         let limit = self.local.server.config().client_output_buffer_limit.normal;
         if limit.hard_bytes > 0 && self.out.len() as u64 > limit.hard_bytes {
             self.client.handle.kill_for_output();

@@ -133,9 +133,8 @@ fn bgrewriteaof(call: &mut Call<'_, '_>) -> CallResult {
     let engine = &call.server.engine;
     let outcome = match call.is_queued() {
         false => call.outside(|server| server.engine.rewrite_log_in_background())?,
-        true => match (engine.log(), engine.snapshot_info().running) {
-            (None, _) => Err(BeginError::NoLog),
-            (_, Some((kind @ SnapshotKind::Rewrite, _))) => Err(BeginError::InProgress(kind)),
+        true => match engine.snapshot_info().running {
+            Some((kind @ SnapshotKind::Rewrite, _)) => Err(BeginError::InProgress(kind)),
             _ => Err(BeginError::InProgress(SnapshotKind::Save)),
         },
     };
@@ -151,11 +150,6 @@ fn bgrewriteaof(call: &mut Call<'_, '_>) -> CallResult {
         Err(BeginError::InProgress(SnapshotKind::Save)) => {
             call.server.engine.schedule_rewrite();
             call.reply.simple(SCHEDULED);
-        }
-        Err(BeginError::NoLog) => {
-            return Err(CommandError::err(
-                "There is no log to compact: appendonly is off",
-            ));
         }
         Err(error) => return Err(CommandError::err(error.to_string())),
     }

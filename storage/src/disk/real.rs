@@ -5,7 +5,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{FallocateFlags, FlockOperation};
+use rustix::fs::{FallocateFlags, FlockOperation, RenameFlags};
 
 use super::{Disk, DiskFile, DiskLock, FileInfo, FileView};
 
@@ -69,6 +69,24 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
+    }
+
+    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
+        let here = rustix::fs::CWD;
+        Ok(rustix::fs::renameat_with(
+            here,
+            a,
+            here,
+            b,
+            RenameFlags::EXCHANGE,
+        )?)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        match std::fs::remove_dir_all(dir) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -16,11 +16,13 @@ use std::sync::Arc;
 
 use super::execute::{Request, Turn};
 use super::session::Session;
-use super::{Engine, Shared, Worker};
+use super::{Engine, Options, Shared, Worker};
 use crate::command::{self, Reply};
 use crate::disk::Disk;
 use crate::keyspace::{ExclusiveGate, Record};
-use crate::log::{BaseLoaded, Log, OpenError, RecoveryReport, ReplayError, ReplayTarget};
+use crate::log::{
+    BaseLoaded, Log, LogOptions, OpenError, RecoveryReport, ReplayError, ReplayTarget,
+};
 use crate::rdb::{self, LoadOptions, LoadTarget, Loaded, Meta, RdbError, Refused};
 use crate::snapshot::SnapshotProgress;
 use crate::types::{DbIndex, Lsn, UnixMillis};
@@ -74,6 +76,9 @@ pub struct LoadReport {
 /// The information field of a base that holds its LSN.
 pub(super) const LSN_FIELD: &[u8] = b"hardtack-lsn";
 
+/// Attempts to get the lock, a millisecond apart.
+const LOCK_TRIES: usize = 100;
+
 /// The file whose lock makes a data directory one process's; the log takes the same.
 const LOCK_FILE: &str = "hardtack.lock";
 
@@ -108,7 +113,8 @@ impl Engine {
                 loader.load_rdb(&*disk, &rdb_path, true)?;
                 loader.report.log_begun_from_rdb = true;
             }
-            create_log(shared, &mut shared.keyspace.enter_exclusive(), Lsn::ZERO)?
+            let mut gate = shared.keyspace.enter_exclusive();
+            create_log(shared, &mut gate, options.log.clone(), Lsn::ZERO)?
         };
         let report = loader.report;
         self.install_log(Some(log));
@@ -116,30 +122,81 @@ impl Engine {
     }
 }
 
-/// Makes a new log whose base is the present keyspace.
-fn create_log(shared: &Shared, gate: &mut ExclusiveGate<'_>, start: Lsn) -> Result<Log, LoadError> {
-    let options = &shared.options;
-    let log = Log::create(
-        options.disk.clone(),
-        &options.dir,
-        options.log.clone(),
-        start,
-        &mut |sink| {
-            let cut = gate
-                .begin_snapshot()
-                .ok_or_else(|| io::Error::other("a snapshot is in progress"))?;
-            shared
-                .write_snapshot(cut, Some(start), true, &SnapshotProgress::default(), sink)
-                .map(drop)
-        },
-    )?;
+/// Makes a new log whose base is the present keyspace, which is what the stream amounts to at `start`.
+fn create_log(
+    shared: &Shared,
+    gate: &mut ExclusiveGate<'_>,
+    options: LogOptions,
+    start: Lsn,
+) -> Result<Log, LoadError> {
+    let Options { disk, dir, .. } = &shared.options;
+    let log = Log::create(disk.clone(), dir, options, start, &mut |sink| {
+        let cut = gate
+            .begin_snapshot()
+            .ok_or_else(|| io::Error::other("a snapshot is in progress"))?;
+        shared
+            .write_snapshot(cut, Some(start), true, &SnapshotProgress::default(), sink)
+            .map(drop)
+    })?;
     Ok(log)
 }
 
-/// Makes a new log of the present keyspace in a directory that may hold an older one, which then goes on with a new
-/// base.
-pub(super) fn replace_log(shared: &Shared, gate: &mut ExclusiveGate<'_>) -> Result<Log, LoadError> {
-    create_log(shared, gate, Lsn::ZERO)
+/// Makes a log of the present keyspace in a directory that may hold an older one, in the place of that.
+///
+/// The new log is made beside the old one and changes places with it in one step, so that there is always one whole
+/// log under the name.
+pub(super) fn replace_log(
+    shared: &Shared,
+    gate: &mut ExclusiveGate<'_>,
+    start: Lsn,
+) -> Result<Log, LoadError> {
+    let Options {
+        disk,
+        dir,
+        log: options,
+        ..
+    } = &shared.options;
+    let place = dir.join(&options.dir_name);
+    let failed = |error| LoadError::Io {
+        path: place.clone(),
+        error,
+    };
+    if !Log::exists(&**disk, dir, options).map_err(failed)? {
+        return create_log(shared, gate, options.clone(), start);
+    }
+    let beside = LogOptions {
+        dir_name: format!("{}.new", options.dir_name),
+        ..options.clone()
+    };
+    let beside_place = dir.join(&beside.dir_name);
+    disk.remove_dir(&beside_place).map_err(failed)?;
+    let log = create_log(shared, gate, beside, start)?;
+    log.close()
+        .map_err(|error| failed(io::Error::other(error.to_string())))?;
+    disk.exchange(&beside_place, &place).map_err(failed)?;
+    disk.sync_dir(dir).map_err(failed)?;
+    disk.remove_dir(&beside_place).map_err(failed)?;
+    Ok(Log::open(
+        disk.clone(),
+        dir,
+        options.clone(),
+        &mut InMemory,
+    )?)
+}
+
+/// Takes a log whose contents are in memory already.
+struct InMemory;
+
+impl ReplayTarget for InMemory {
+    fn load_base(&mut self, _: &Path) -> Result<BaseLoaded, ReplayError> {
+        Ok(BaseLoaded::default())
+    }
+
+    fn replay(&mut self, _: &[u8], _: Lsn, _: Option<UnixMillis>) -> Result<(), ReplayError> {
+        Err(ReplayError(
+            "the new log has grown before it was used".into(),
+        ))
+    }
 }
 
 pub(super) fn lock_directory(
@@ -147,7 +204,18 @@ pub(super) fn lock_directory(
     dir: &Path,
 ) -> Result<Box<dyn crate::disk::DiskLock>, LoadError> {
     let path = dir.join(LOCK_FILE);
-    disk.lock(&path).map_err(|error| match error.kind() {
+    // A log that has just been closed may be held by another thread for an instant more.
+    let mut outcome = disk.lock(&path);
+    for _ in 0..LOCK_TRIES {
+        match &outcome {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                outcome = disk.lock(&path);
+            }
+            _ => break,
+        }
+    }
+    outcome.map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => LoadError::Locked(path),
         _ => LoadError::Io { path, error },
     })

@@ -22,6 +22,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
@@ -36,7 +37,7 @@ pub use transaction::Host;
 
 use crate::command::{self, CommandError, Reply};
 use crate::disk::{Disk, DiskLock, RealDisk};
-use crate::keyspace::{DetachedDb, Displaced, Keyspace};
+use crate::keyspace::{DetachedDb, Displaced, ExclusiveGate, Keyspace};
 use crate::log::{Admission, Log, LogOptions, Notifier, SyncPolicy};
 use crate::types::{DbIndex, Lsn};
 use persist::Persistence;
@@ -59,6 +60,8 @@ pub struct Shared {
     reaper: Reaper,
     /// Exchanged only under the exclusive gate.
     log: ArcSwapOption<Log>,
+    /// Where the last log ended: the next one goes on there, since slots remember positions.
+    log_end: AtomicU64,
     /// Who hears when the log's own threads have made progress; registered with every log.
     notifiers: Mutex<Vec<Notifier>>,
     /// Keeps other processes out of the directory while no log does.
@@ -155,6 +158,7 @@ impl Engine {
             persistence: Persistence::new(),
             reaper: Reaper::start()?,
             log: ArcSwapOption::empty(),
+            log_end: AtomicU64::new(0),
             notifiers: Mutex::default(),
             dir_lock: Mutex::default(),
             options,
@@ -205,32 +209,55 @@ impl Engine {
     /// [`LoadError`] if the log cannot be made; it is then still off.
     pub fn set_appendonly(&self, on: bool) -> Result<(), LoadError> {
         let shared = self.shared();
-        let options = &shared.options;
+        // A compaction holds on to the log.
+        self.cancel_snapshot();
+        self.wait_for_snapshot();
         let mut gate = shared.keyspace.enter_exclusive();
         match (on, shared.log()) {
             (true, Some(_)) | (false, None) => Ok(()),
             (true, None) => {
-                *shared.dir_lock.lock() = None;
-                let log = load::replace_log(shared, &mut gate);
-                match log {
-                    Ok(log) => {
-                        self.install_log(Some(log));
-                        Ok(())
-                    }
-                    Err(error) => {
-                        *shared.dir_lock.lock() =
-                            Some(load::lock_directory(&*options.disk, &options.dir)?);
-                        Err(error)
-                    }
-                }
+                let log = self.begin_log(&mut gate)?;
+                self.install_log(Some(log));
+                Ok(())
             }
             (false, Some(log)) => {
                 self.install_log(None);
-                close_log(log);
-                *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
-                Ok(())
+                self.end_log(log)
             }
         }
+    }
+
+    /// Writes a log of the present data although the log is off, for a later start with it on. Commands wait
+    /// meanwhile.
+    ///
+    /// # Errors
+    /// [`LoadError`] if the log cannot be made.
+    pub fn write_log_once(&self) -> Result<(), LoadError> {
+        let mut gate = self.shared().keyspace.enter_exclusive();
+        let log = self.begin_log(&mut gate)?;
+        self.end_log(Arc::new(log))
+    }
+
+    /// Makes a log that goes on where the last one ended.
+    fn begin_log(&self, gate: &mut ExclusiveGate<'_>) -> Result<Log, LoadError> {
+        let shared = self.shared();
+        let options = &shared.options;
+        *shared.dir_lock.lock() = None;
+        let start = Lsn(shared.log_end.load(Ordering::Relaxed));
+        let log = load::replace_log(shared, gate, start);
+        if log.is_err() {
+            *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
+        }
+        log
+    }
+
+    fn end_log(&self, log: Arc<Log>) -> Result<(), LoadError> {
+        let shared = self.shared();
+        let options = &shared.options;
+        shared.log_end.store(log.appended().0, Ordering::Relaxed);
+        close_log(log);
+        *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
+        Ok(())
     }
 
     /// Holds all commands back for good, closes the log, and calls `finally`, which ends the process.

@@ -36,9 +36,6 @@ pub enum BeginError {
     /// One is under way.
     #[error("a snapshot is in progress")]
     InProgress(SnapshotKind),
-    /// There is no log to compact.
-    #[error("the append-only log is off")]
-    NoLog,
     /// The log cannot be compacted now, or a thread could not be started.
     #[error("{0}")]
     Failed(String),
@@ -314,14 +311,24 @@ impl Engine {
         written
     }
 
-    /// Compacts the log in the background: a new base, and the log from there.
+    /// Compacts the log in the background: a new base, and the log from there. With the log off, writes one for a
+    /// later start with it on; commands wait meanwhile.
     ///
     /// # Errors
     /// [`BeginError`].
     pub fn rewrite_log_in_background(&self) -> Result<(), BeginError> {
         let shared = self.shared();
-        let log = shared.log().ok_or(BeginError::NoLog)?;
         let progress = shared.persistence.begin(SnapshotKind::Rewrite)?;
+        let Some(log) = shared.log() else {
+            let mut ending = Ending {
+                persistence: &shared.persistence,
+                ok: false,
+            };
+            self.write_log_once()
+                .map_err(|error| BeginError::Failed(error.to_string()))?;
+            ending.ok = true;
+            return Ok(());
+        };
         let failed = |error: String| {
             shared.persistence.end(false);
             Err(BeginError::Failed(error))
@@ -413,6 +420,13 @@ impl Engine {
     pub fn cancel_snapshot(&self) {
         if let Some(running) = &self.shared().persistence.state.lock().running {
             running.progress.cancelled.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Waits until no snapshot is under way.
+    pub(super) fn wait_for_snapshot(&self) {
+        while self.shared().persistence.state.lock().running.is_some() {
+            thread::sleep(Duration::from_millis(1));
         }
     }
 

@@ -5,11 +5,11 @@
 
 use std::sync::Arc;
 
-use super::load::{LoadError, Loader};
+use super::load::{LoadError, Loader, lock_directory};
 use super::persist::BeginError;
 use super::{Engine, Options, Shared};
 use crate::keyspace::ExclusiveGate;
-use crate::log::ReplayTarget;
+use crate::log::{Log, ReplayTarget};
 use crate::types::Lsn;
 
 /// Bytes of the log that are read at once.
@@ -61,7 +61,9 @@ impl Engine {
     /// [`ReloadError`].
     pub fn reload_log(&self) -> Result<(), ReloadError> {
         let shared = self.shared();
-        let log = self.log().ok_or(BeginError::NoLog)?;
+        let Some(log) = self.log() else {
+            return self.load_closed_log();
+        };
         let mut gate = shared.keyspace.enter_exclusive();
         let failed = |error: &dyn std::fmt::Display| ReloadError::Log(error.to_string());
         log.sync_now().map_err(|error| failed(&error))?;
@@ -86,6 +88,29 @@ impl Engine {
             ));
         }
         drop(loader);
+        replace(shared, &mut gate, scratch);
+        Ok(())
+    }
+
+    /// Loads the log that is on the disk although the log is off.
+    fn load_closed_log(&self) -> Result<(), ReloadError> {
+        let shared = self.shared();
+        let options = &shared.options;
+        let mut gate = shared.keyspace.enter_exclusive();
+        let scratch = self.scratch()?;
+        let mut ignore = |_, _| {};
+        let mut loader = Loader::new(&scratch, &mut ignore);
+        *shared.dir_lock.lock() = None;
+        let log = Log::open(
+            options.disk.clone(),
+            &options.dir,
+            options.log.clone(),
+            &mut loader,
+        );
+        drop(loader);
+        let outcome = log.map(drop).map_err(LoadError::from);
+        *shared.dir_lock.lock() = Some(lock_directory(&*options.disk, &options.dir)?);
+        outcome?;
         replace(shared, &mut gate, scratch);
         Ok(())
     }

@@ -323,3 +323,44 @@ fn reply_under_always_depends_on_a_position_that_becomes_durable() {
         "a read depends on the write that it saw"
     );
 }
+
+#[test]
+fn log_turned_off_and_on_again_holds_the_present_data() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    engine.set_appendonly(false).unwrap();
+    client.line("set a 2");
+    engine.set_appendonly(true).unwrap();
+    client.line("set b 3");
+    let (_, read) = engine.execute(&mut Session::new(), &[b"get", b"a"]);
+    assert!(
+        read.lsn <= engine.log().unwrap().appended(),
+        "a read waits for nothing that cannot come"
+    );
+    drop(client);
+    drop(engine);
+    let engine = reopen(dir.path());
+    let mut client = Client::of(&engine);
+    assert_eq!(client.line("mget a b"), "*2\r\n$1\r\n2\r\n$1\r\n3\r\n");
+}
+
+#[test]
+fn log_written_once_while_off_is_there_for_the_next_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open_with(Options {
+        appendonly: false,
+        ..Options::new(dir.path())
+    });
+    let mut client = Client::of(&engine);
+    client.line("rpush l 1 2 3");
+    engine.rewrite_log_in_background().unwrap();
+    let digest = client.digest();
+    client.line("del l");
+    engine.reload_log().unwrap();
+    assert_eq!(client.digest(), digest);
+    drop(client);
+    drop(engine);
+    assert_eq!(Client::of(&reopen(dir.path())).digest(), digest);
+}
