@@ -451,10 +451,10 @@ impl Model {
     }
 }
 
-/// The invariant, after every event of random sequences of them. `HARDTACK_FUZZ_ROUNDS` asks for more sequences.
+/// The invariant, after every event of random sequences of them. `HARDTACK_TEST_ROUNDS` asks for more sequences.
 #[test]
 fn no_replid_and_lsn_ever_have_two_meanings() {
-    let rounds = std::env::var("HARDTACK_FUZZ_ROUNDS")
+    let rounds = std::env::var("HARDTACK_TEST_ROUNDS")
         .ok()
         .and_then(|n| n.parse().ok())
         .unwrap_or(300);
