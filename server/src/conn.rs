@@ -352,7 +352,7 @@ impl Conn {
             let parsed = carry.batch.get(index);
             let args: SmallVec<[&[u8]; 8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
             let entry = entries[index - first].as_ref();
-            if server.pause.is_on() && self.is_paused(server, entry) {
+            if server.pause.is_on() && self.is_paused(server, entry, &args) {
                 return Some(Turned::Paused);
             }
             if let Some(entry) = entry {
@@ -420,21 +420,24 @@ impl Conn {
     }
 
     /// Whether CLIENT PAUSE holds a command back.
-    fn is_paused(&self, server: &Server, entry: Option<&Arc<Entry>>) -> bool {
+    fn is_paused(&self, server: &Server, entry: Option<&Arc<Entry>>, args: &[&[u8]]) -> bool {
         let writes = |flags: Flags| flags.has(Flags::WRITE) || flags.has(Flags::MAY_REPLICATE);
+        // What will be refused need not wait for that.
+        let Some(entry) = entry.filter(|entry| {
+            entry.spec.arity_fits(args.len())
+                && (entry.subcommands.is_empty() || args.len() == 1)
+                && (self.client.authenticated || entry.spec.flags.has(Flags::NO_AUTH))
+        }) else {
+            return false;
+        };
         server.pause.holds(|| {
-            entry.is_some_and(|entry| {
-                let queue = self
-                    .session
-                    .transaction
-                    .iter()
-                    .flat_map(|transaction| &transaction.queue);
-                writes(entry.spec.flags)
-                    || (entry.spec.name == "exec"
-                        && queue
-                            .filter_map(|queued| queued.command)
-                            .any(|command| writes(command.spec.flags)))
-            })
+            let transaction = self.session.transaction.iter();
+            let queue = transaction.flat_map(|transaction| &transaction.queue);
+            writes(entry.spec.flags)
+                || (entry.spec.name == "exec"
+                    && queue
+                        .filter_map(|queued| queued.command)
+                        .any(|command| writes(command.spec.flags)))
         })
     }
 
@@ -578,6 +581,13 @@ impl Conn {
             }
         };
         *handle.waiting.lock() = None;
+        if let [b'-', error @ ..] = reply.as_slice() {
+            let prefix = error.split(|byte| *byte == b' ').next().unwrap_or_default();
+            self.local
+                .server
+                .stats
+                .count_error(&String::from_utf8_lossy(prefix));
+        }
         handle.seen.blocked.store(false, Ordering::Relaxed);
         if self.client.replies == Replies::On {
             self.reply.buffer_mut().extend_from_slice(&reply);

@@ -47,6 +47,8 @@ pub fn run(
             }
             server.stats.count_error(refusal.prefix());
             reply.error(refusal);
+            // It is counted already.
+            reply.take_error();
             return Step::Done(Lsn::ZERO);
         }
     };
@@ -98,12 +100,11 @@ pub fn run(
 }
 
 /// Runs a command on the server that was queued in a transaction.
-pub fn run_queued(call: &mut Call<'_, '_>) {
+pub fn run_queued(call: &mut Call<'_, '_>, clock: &mut Instant) {
     let Some(entry) = call.server.commands.find_request(call.args).cloned() else {
         call.reply.error(CommandError::err("unknown command"));
         return;
     };
-    let mut clock = Instant::now();
     if let Run::Server(run) = entry.run
         && let Err(error) = run(call)
     {
@@ -114,13 +115,13 @@ pub fn run_queued(call: &mut Call<'_, '_>) {
         &entry,
         call.args,
         call.client,
-        &mut clock,
+        clock,
         call.reply,
     );
 }
 
 /// Counts a command that has run.
-fn account(
+pub fn account(
     server: &Server,
     entry: &Entry,
     args: &[&[u8]],
@@ -131,6 +132,16 @@ fn account(
     let now = Instant::now();
     let took = now.duration_since(*clock);
     *clock = now;
+    let error = reply.take_error();
+    if let Some(prefix) = &error {
+        server.stats.count_error(prefix);
+        if &**prefix == "OOM" {
+            // It was refused before it ran.
+            entry.stats.rejected.add(1);
+            return;
+        }
+        entry.stats.failed.add(1);
+    }
     entry.stats.calls.add(1);
     entry.stats.nanos.add(took.as_nanos() as u64);
     if server.latency.is_tracking() {
@@ -139,10 +150,6 @@ fn account(
     server
         .latency
         .note_command(entry.spec.flags.has(Flags::FAST), took);
-    if let Some(prefix) = reply.take_error() {
-        entry.stats.failed.add(1);
-        server.stats.count_error(&prefix);
-    }
     server.slowlog.note(entry.spec, args, took, client);
 }
 

@@ -427,7 +427,7 @@ fn stats(page: &mut Page<'_>) {
         engine.expired_time_cap_reached_count.get(),
     );
     page.field("evicted_keys", engine.evicted_keys.get());
-    page.field("evicted_clients", 0);
+    page.field("evicted_clients", stats.evicted_clients.get());
     page.field("keyspace_hits", engine.keyspace_hits.get());
     page.field("keyspace_misses", engine.keyspace_misses.get());
     page.fields([

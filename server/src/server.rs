@@ -49,6 +49,8 @@ pub struct Server {
     pub load_report: Mutex<LoadReport>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
+    /// DEBUG PAUSE-CRON.
+    pub cron_paused: AtomicBool,
     /// When it was started.
     pub started: Instant,
     /// The log lines.
@@ -94,6 +96,7 @@ impl Server {
             run_id: run_id(),
             load_report: Mutex::default(),
             active_expire: AtomicBool::new(true),
+            cron_paused: AtomicBool::new(false),
             started: Instant::now(),
             log,
             loading: AtomicBool::new(true),

@@ -121,6 +121,12 @@ pub fn apply(
     if old.dir != new.dir {
         return refused("dir", "the data directory is chosen at start");
     }
+    if old.log_ring_bytes != new.log_ring_bytes {
+        return refused(
+            "log-ring-bytes",
+            "the size of the log's memory is chosen at start",
+        );
+    }
     if old.log_segment_bytes != new.log_segment_bytes {
         return refused(
             "log-segment-bytes",

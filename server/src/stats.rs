@@ -14,6 +14,7 @@ const ERROR_KINDS_MAX: usize = 128;
 pub struct ServerStats {
     pub connections_received: Counter,
     pub rejected_connections: Counter,
+    pub evicted_clients: Counter,
     pub net_input_bytes: Counter,
     pub net_output_bytes: Counter,
     pub error_replies: Counter,
@@ -69,6 +70,7 @@ impl ServerStats {
     pub fn reset(&self) {
         self.connections_received.reset();
         self.rejected_connections.reset();
+        self.evicted_clients.reset();
         self.net_input_bytes.reset();
         self.net_output_bytes.reset();
         self.error_replies.reset();

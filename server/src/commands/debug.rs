@@ -46,6 +46,10 @@ const HELP: &[(&str, &str)] = &[
     ("LOADAOF", "Syncs the log and loads it again."),
     ("LOG <text>", "Writes a line to the log."),
     ("OBJECT <key>", "How a value is kept."),
+    (
+        "PAUSE-CRON <0|1>",
+        "Stops what the server does by the clock, or lets it go on.",
+    ),
     ("POPULATE <count> [<prefix> [<size>]]", "Creates keys."),
     (
         "PROTOCOL <string|integer|double|bignum|null|array|set|map|attrib|push|verbatim|true|false>",
@@ -106,6 +110,11 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
         (b"error", [text]) => call.reply.error(String::from_utf8_lossy(text)),
         (b"log", [text]) => {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(text));
+            call.reply.ok();
+        }
+        (b"pause-cron", [on]) => {
+            let on = integer::parse_i64(on).unwrap_or(0) != 0;
+            call.server.cron_paused.store(on, Ordering::Relaxed);
             call.reply.ok();
         }
         (b"config-rewrite-force-all", []) => match call.server.config.rewrite(true) {

@@ -1,9 +1,14 @@
 //! MULTI, EXEC, DISCARD, WATCH, UNWATCH.
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, KeySpec};
-use hardtack_storage::engine::Transaction;
+use std::sync::Arc;
+use std::time::Instant;
 
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, KeySpec, Reply};
+use hardtack_storage::engine::{Host, Queued, Session, Transaction};
+
+use crate::conn::Client;
 use crate::dispatch;
+use crate::server::Server;
 
 use super::{Call, CallResult, DONE, ServerCommand};
 
@@ -144,19 +149,56 @@ fn exec(call: &mut Call<'_, '_>) -> CallResult {
             .map(|db| turn.key_counts(db))
             .collect();
     }
-    let outcome = turn.exec(call.session, call.reply, &mut |session, queued, reply| {
+    let mut host = ExecHost {
+        server,
+        client,
+        clock: Instant::now(),
+    };
+    let outcome = turn.exec(call.session, call.reply, &mut host);
+    Ok(outcome.lsn)
+}
+
+/// The surroundings of a transaction's commands.
+struct ExecHost<'a> {
+    server: &'a Arc<Server>,
+    client: &'a mut Client,
+    /// When the last command ended.
+    clock: Instant,
+}
+
+impl Host for ExecHost<'_> {
+    fn run(&mut self, session: &mut Session, queued: &Queued, reply: &mut Reply) {
         let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
-        let mut inner = Call {
-            server,
-            client: &mut *client,
+        let mut call = Call {
+            server: self.server,
+            client: &mut *self.client,
             session,
             turn: None,
             args: &args,
             reply,
         };
-        dispatch::run_queued(&mut inner);
-    });
-    Ok(outcome.lsn)
+        dispatch::run_queued(&mut call, &mut self.clock);
+    }
+
+    fn ran(&mut self, queued: &Queued, reply: &mut Reply) {
+        let commands = &self.server.commands;
+        let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
+        // A part of a container has no name of its own; any other may have been given another.
+        let full_name = queued.command.map(|command| command.spec.name.as_bytes());
+        let entry = commands
+            .find_request(&args)
+            .or_else(|| commands.find_full_name(full_name?));
+        if let Some(entry) = entry {
+            dispatch::account(
+                self.server,
+                entry,
+                &args,
+                self.client,
+                &mut self.clock,
+                reply,
+            );
+        }
+    }
 }
 
 /// Whether a command shows the databases' sizes, which cannot be asked for while the transaction runs.

@@ -359,7 +359,7 @@ pub static TABLE: &[Directive] = &[
     row("max-unsynced-ms", int(1, I32_MAX), "2000", field!(max_unsynced_ms)),
     row("unsynced-wait-ms", int(0, I32_MAX), "10000", field!(unsynced_wait_ms)),
     row("log-segment-bytes", memory(64 << 10, 1 << 40), "64mb", field!(log_segment_bytes)),
-    row("log-ring-bytes", memory(64 << 10, 1 << 40), "16mb", field!(log_ring_bytes)).at_start(),
+    row("log-ring-bytes", memory(64 << 10, 1 << 40), "16mb", field!(log_ring_bytes)),
 
     // Memory.
     row("maxmemory", memory(0, u64::MAX), "0", field!(maxmemory)),

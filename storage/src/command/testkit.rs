@@ -118,9 +118,13 @@ impl Client {
                 reply.ok();
             }
             b"exec" => {
-                turn.exec(&mut self.session, &mut reply, &mut |_, _, reply| {
-                    reply.error("ERR no host")
-                });
+                turn.exec(
+                    &mut self.session,
+                    &mut reply,
+                    &mut |_: &mut Session, _: &Queued, reply: &mut Reply| {
+                        reply.error("ERR no host")
+                    },
+                );
             }
             b"watch" => {
                 args[1..]

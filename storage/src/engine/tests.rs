@@ -64,7 +64,7 @@ impl Client {
         self.worker.turn().exec(
             &mut self.session,
             &mut reply,
-            &mut |session, queued, reply| {
+            &mut |session: &mut Session, queued: &Queued, reply: &mut Reply| {
                 assert_eq!(queued.args[0], b"select");
                 session.db = String::from_utf8_lossy(&queued.args[1]).parse().unwrap();
                 reply.ok();

@@ -18,9 +18,22 @@ use crate::keyspace::ExclusiveGate;
 use crate::text::integer;
 use crate::types::{DbIndex, Lsn};
 
-/// Runs the commands of a transaction that are not commands on data. It is called with slots locked, so it must not
-/// call the engine.
-pub type Host<'h> = &'h mut dyn FnMut(&mut Session, &Queued, &mut Reply);
+/// Whoever has the transaction run. It is called with slots locked, so it must not call the engine.
+pub trait Host {
+    /// Runs a command that is not one on data.
+    fn run(&mut self, session: &mut Session, queued: &Queued, reply: &mut Reply);
+
+    /// Hears that a command on data has run; its reply is the last one.
+    fn ran(&mut self, queued: &Queued, reply: &mut Reply) {
+        let _ = (queued, reply);
+    }
+}
+
+impl<F: FnMut(&mut Session, &Queued, &mut Reply)> Host for F {
+    fn run(&mut self, session: &mut Session, queued: &Queued, reply: &mut Reply) {
+        self(session, queued, reply);
+    }
+}
 
 impl Turn<'_> {
     /// Watches a key for the session's next transaction.
@@ -65,7 +78,12 @@ impl Turn<'_> {
 
     /// Runs the session's transaction: writes one array of replies, a null if a watched key was changed, or an error
     /// if a command could not be queued.
-    pub fn exec(&mut self, session: &mut Session, reply: &mut Reply, host: Host<'_>) -> Outcome {
+    pub fn exec(
+        &mut self,
+        session: &mut Session,
+        reply: &mut Reply,
+        host: &mut dyn Host,
+    ) -> Outcome {
         let Some(transaction) = session.transaction.take() else {
             reply.error("ERR EXEC without MULTI");
             return Outcome::default();
@@ -135,7 +153,7 @@ impl Turn<'_> {
         queue: &[Queued],
         gate: &mut ExclusiveGate<'_>,
         reply: &mut Reply,
-        host: Host<'_>,
+        host: &mut dyn Host,
     ) -> Ran {
         let mut ran = Ran::default();
         if !self.may_exec(
@@ -209,11 +227,11 @@ impl Turn<'_> {
         queued: &Queued,
         locks: &mut Locks<'_>,
         reply: &mut Reply,
-        host: &mut dyn FnMut(&mut Session, &Queued, &mut Reply),
+        host: &mut dyn Host,
         total: &mut Ran,
     ) {
         let Some(command) = queued.command else {
-            return host(session, queued, reply);
+            return host.run(session, queued, reply);
         };
         let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
         let ran = self.run_unlogged(
@@ -228,6 +246,7 @@ impl Turn<'_> {
             self.effects.push(session.db, &args);
         }
         total.lsn = total.lsn.max(ran.lsn);
+        host.ran(queued, reply);
         total.ready.extend(ran.ready);
         total.whole = ran.whole;
     }
