@@ -117,7 +117,7 @@ fn command(call: &mut Call<'_, '_>) -> CallResult {
             for entry in named {
                 match entry {
                     Some(entry) => info(call.reply, entry),
-                    None => call.reply.null_array(),
+                    None => call.reply.null(),
                 }
             }
         }
@@ -146,10 +146,10 @@ fn info(reply: &mut Reply, entry: &Entry) {
         .iter()
         .for_each(|category| reply.simple(&format!("@{category}")));
     let tips = tips(spec.name);
-    reply.array(tips.len());
+    reply.set(tips.len());
     tips.iter().for_each(|tip| reply.bulk(tip.as_bytes()));
     key_specs(reply, &spec.keys);
-    reply.array(entry.subcommands.len());
+    reply.set(entry.subcommands.len());
     entry.subcommands.iter().for_each(|sub| info(reply, sub));
 }
 
@@ -234,7 +234,7 @@ fn key_specs(reply: &mut Reply, keys: &KeySpec) {
             }
         }
     }
-    reply.array(specs.len());
+    reply.set(specs.len());
     for (index, places, access) in specs {
         reply.map(3);
         reply.bulk(b"flags");

@@ -73,6 +73,7 @@ transcripts!(
     transactions,
     connection,
     errors,
+    server,
 );
 
 #[test]
