@@ -334,8 +334,12 @@ fn any_cut_gives_the_same_requests() {
         .ok()
         .and_then(|seed| seed.parse().ok())
         .unwrap_or(7u64);
+    let rounds = std::env::var("HARDTACK_TEST_ROUNDS")
+        .ok()
+        .and_then(|rounds| rounds.parse().ok())
+        .unwrap_or(3000u64);
     let mut rng = StdRng::seed_from_u64(seed);
-    for round in 0..3000 {
+    for round in 0..rounds {
         let input = random_input(&mut rng);
         let limits = Limits {
             bulk_bytes_max: 70_000,

@@ -1,5 +1,7 @@
 //! The log as a whole, on real directories and on disks that fail.
 
+mod spoilt;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
