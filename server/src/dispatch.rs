@@ -36,7 +36,14 @@ pub fn run(
     clock: &mut Instant,
     reply: &mut Reply,
 ) -> Step {
-    let entry = match admit(server, client, session, entry, request.args) {
+    let admitted = admit(server, client, session, entry, request.args).and_then(|entry| {
+        // Outside of a transaction the engine sees to that.
+        if session.transaction.is_some() && entry.spec.flags.has(Flags::DENYOOM) {
+            turn.make_room(entry.spec.flags)?;
+        }
+        Ok(entry)
+    });
+    let entry = match admitted {
         Ok(entry) => entry,
         Err(refusal) => {
             if let Some(transaction) = &mut session.transaction {

@@ -288,8 +288,11 @@ impl<'w> Turn<'w> {
             .map_or((0, 0), |gate| (gate.len(db), gate.volatile_len(db)))
     }
 
-    /// Evicts keys if memory is above its limit; an error if that was not enough for a command that needs memory.
-    pub(super) fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
+    /// Evicts keys if memory is above its limit, on behalf of a command with these flags.
+    ///
+    /// # Errors
+    /// If that was not enough for a command that needs memory.
+    pub fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
         if self.settings.maxmemory == 0 || self.replay {
             return Ok(());
         }
