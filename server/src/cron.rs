@@ -53,7 +53,10 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
                     paused = still_paused;
                 }
                 _ = term.recv() => shut_down(&server, "SIGTERM"),
-                _ = int.recv() => shut_down(&server, "SIGINT"),
+                _ = int.recv() => match server.ending.load(Relaxed) {
+                    false => shut_down(&server, "SIGINT"),
+                    true => shutdown::end_at_once(&server),
+                },
             }
         }
     };

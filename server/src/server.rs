@@ -51,6 +51,10 @@ pub struct Server {
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON.
     pub cron_paused: AtomicBool,
+    /// A shutdown is under way.
+    pub ending: AtomicBool,
+    /// It is to end without its RDB file.
+    pub end_at_once: AtomicBool,
     /// When it was started.
     pub started: Instant,
     /// The log lines.
@@ -97,6 +101,8 @@ impl Server {
             load_report: Mutex::default(),
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
+            ending: AtomicBool::new(false),
+            end_at_once: AtomicBool::new(false),
             started: Instant::now(),
             log,
             loading: AtomicBool::new(true),

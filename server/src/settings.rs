@@ -66,6 +66,7 @@ pub fn engine_options(config: &Config, recover_prefix: bool) -> Options {
             } else {
                 RecoverMode::Strict
             },
+            load_cut_off: config.aof_load_truncated,
             ..LogOptions::default()
         },
         memory_used: memory::used,

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,7 @@ pub struct ShutdownFailed;
 /// [`ShutdownFailed`]: the snapshot could not be written; the log lines say why.
 pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), ShutdownFailed> {
     tracing::warn!("User requested shutdown...");
+    server.ending.store(true, Ordering::Relaxed);
     let config = server.config.load_full();
     let saves = flags.save || (!config.save.is_empty() && !flags.nosave);
     // A data set that is not complete yet must not replace the one on disk.
@@ -31,6 +33,7 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
         if let Err(error) = save(server) {
             tracing::warn!("Error trying to save the DB, can't exit: {error}");
             if !flags.force {
+                server.ending.store(false, Ordering::Relaxed);
                 tracing::warn!(
                     "Errors trying to shut down the server. Check the logs for more information."
                 );
@@ -53,12 +56,23 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
     Ok(())
 }
 
-/// Writes the RDB file; a snapshot that is under way makes room.
+/// A second interrupt during a shutdown: the RDB file is given up. The one before it stays, and so does the log.
+pub fn end_at_once(server: &Server) {
+    tracing::warn!("Interrupted again: exiting without the RDB file");
+    server.end_at_once.store(true, Ordering::Relaxed);
+    server.engine.cancel_snapshot();
+}
+
+/// Writes the RDB file, unless there is no time for it; a snapshot that is under way makes room.
 fn save(server: &Server) -> Result<(), BeginError> {
     let engine = &server.engine;
     let began = Instant::now();
     loop {
+        if server.end_at_once.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         match engine.save() {
+            Err(_) if server.end_at_once.load(Ordering::Relaxed) => return Ok(()),
             Err(BeginError::InProgress(_)) if began.elapsed() < SNAPSHOT_STOP_MAX => {
                 engine.cancel_snapshot();
                 thread::sleep(Duration::from_millis(10));

@@ -125,6 +125,20 @@ fn load(server: &Server) -> Result<(), String> {
             "There was no append-only log: a new one begins with what the RDB file holds"
         );
     }
+    if let Some((file, aside)) = report.log_begun_from_file {
+        tracing::warn!(
+            "There was no append-only log but an append-only file without parts: a new log begins with what it holds \
+             ({} bytes); the file is kept as {}",
+            file.bytes,
+            aside.display()
+        );
+        if file.left_out > 0 {
+            tracing::warn!(
+                "That file ended in the middle of a command or a transaction: its last {} bytes were left out",
+                file.left_out
+            );
+        }
+    }
     if let Some(log) = report.log {
         for file in &log.unchecked_files {
             tracing::warn!("{file} was written by another server: it carries no checksums");

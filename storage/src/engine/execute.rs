@@ -616,6 +616,9 @@ pub(super) fn change_whole_keyspace(
         }
         present
     };
+    if matches!(change, WholeKeyspace::FlushAll) {
+        shared.persistence.cancel_background_save();
+    }
     let mut changed = watched(gate);
     if let WholeKeyspace::Swap(a, b) = change {
         gate.swap_db(a, b);

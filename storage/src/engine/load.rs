@@ -5,6 +5,7 @@
 //! | log | RDB file | with the log on | with the log off |
 //! |---|---|---|---|
 //! | yes | any | the log is replayed | the RDB file, if there is one, is loaded |
+//! | a single file, as Redis 6 leaves it | any | that file is loaded and becomes the base of a new log; it is set aside | as without it |
 //! | no | yes | the RDB file is loaded and becomes the base of a new log | it is loaded |
 //! | no | no | a new log begins | nothing |
 //!
@@ -21,7 +22,8 @@ use crate::command::{self, Reply};
 use crate::disk::Disk;
 use crate::keyspace::{ExclusiveGate, Record};
 use crate::log::{
-    BaseLoaded, Log, LogOptions, OpenError, RecoveryReport, ReplayError, ReplayTarget,
+    BaseLoaded, Log, LogOptions, OpenError, RecoveryReport, ReplayError, ReplayTarget, SingleFile,
+    load_single_file,
 };
 use crate::rdb::{self, LoadOptions, LoadTarget, Loaded, Meta, RdbError, Refused};
 use crate::snapshot::SnapshotProgress;
@@ -71,10 +73,15 @@ pub struct LoadReport {
     pub log: Option<RecoveryReport>,
     /// A new log was begun from an RDB file.
     pub log_begun_from_rdb: bool,
+    /// A new log was begun from an append-only file without parts, which now has this name.
+    pub log_begun_from_file: Option<(SingleFile, PathBuf)>,
 }
 
 /// The information field of a base that holds its LSN.
 pub(super) const LSN_FIELD: &[u8] = b"hardtack-lsn";
+
+/// What the name of a single append-only file gets at its end once a log was begun from it.
+const SET_ASIDE: &str = ".loaded";
 
 /// Attempts to get the lock, a millisecond apart.
 const LOCK_TRIES: usize = 100;
@@ -109,12 +116,36 @@ impl Engine {
             loader.report.log = Some(log.recovery_report().clone());
             log
         } else {
-            if exists(&*disk, &rdb_path)? {
+            let single = options.dir.join(&options.log.file_name);
+            let found = disk.metadata(&single).map_err(io_failed)?;
+            let found = found.filter(|found| found.bytes > 0);
+            let mut read = None;
+            if found.is_some() {
+                // It holds what the RDB file holds, and more.
+                read = Some(load_single_file(
+                    &*disk,
+                    &single,
+                    &options.log,
+                    &mut loader,
+                )?);
+            } else if exists(&*disk, &rdb_path)? {
                 loader.load_rdb(&*disk, &rdb_path, true)?;
                 loader.report.log_begun_from_rdb = true;
             }
-            let mut gate = shared.keyspace.enter_exclusive();
-            create_log(shared, &mut gate, options.log.clone(), Lsn::ZERO)?
+            let log = {
+                let mut gate = shared.keyspace.enter_exclusive();
+                create_log(shared, &mut gate, options.log.clone(), Lsn::ZERO)?
+            };
+            // The log is whole. A start that is cut off before this finds it, and lets the file be.
+            if let Some(read) = read {
+                let aside = options
+                    .dir
+                    .join(format!("{}{SET_ASIDE}", options.log.file_name));
+                disk.rename(&single, &aside).map_err(io_failed)?;
+                disk.sync_dir(&options.dir).map_err(io_failed)?;
+                loader.report.log_begun_from_file = Some((read, aside));
+            }
+            log
         };
         let report = loader.report;
         self.install_log(Some(log));

@@ -82,6 +82,8 @@ struct State {
 struct Running {
     kind: SnapshotKind,
     began: Instant,
+    /// Nobody waits for it.
+    in_background: bool,
     progress: Arc<SnapshotProgress>,
 }
 
@@ -109,7 +111,11 @@ impl Persistence {
         }
     }
 
-    fn begin(&self, kind: SnapshotKind) -> Result<Arc<SnapshotProgress>, BeginError> {
+    fn begin(
+        &self,
+        kind: SnapshotKind,
+        in_background: bool,
+    ) -> Result<Arc<SnapshotProgress>, BeginError> {
         let mut state = self.state.lock();
         if let Some(running) = &state.running {
             return Err(BeginError::InProgress(running.kind));
@@ -118,6 +124,7 @@ impl Persistence {
         state.running = Some(Running {
             kind,
             began: Instant::now(),
+            in_background,
             progress: progress.clone(),
         });
         match kind {
@@ -133,6 +140,10 @@ impl Persistence {
             return;
         };
         let took = Some(running.began.elapsed());
+        if !ok && running.progress.cancelled.load(Ordering::Relaxed) {
+            // That was asked for: it says nothing about the disk.
+            return;
+        }
         match running.kind {
             SnapshotKind::Save => {
                 state.info.last_save_ok = ok;
@@ -147,6 +158,18 @@ impl Persistence {
                 state.info.last_rewrite_took = took;
                 state.info.rewrites += u64::from(ok);
             }
+        }
+    }
+
+    /// Ends a BGSAVE that is under way: the data it writes have just been thrown away.
+    pub fn cancel_background_save(&self) {
+        let state = self.state.lock();
+        let save = state
+            .running
+            .as_ref()
+            .filter(|running| running.kind == SnapshotKind::Save && running.in_background);
+        if let Some(running) = save {
+            running.progress.cancelled.store(true, Ordering::Relaxed);
         }
     }
 
@@ -191,7 +214,7 @@ impl Shared {
         let options = SnapshotOptions {
             compress: settings.rdb_compression,
             checksum: settings.rdb_checksum,
-            key_delay: settings.rdb_key_delay,
+            key_delay: &|| self.settings.load().rdb_key_delay,
         };
         let replid = self.log().map(|log| log.replid());
         let replication = replid
@@ -254,7 +277,7 @@ impl Engine {
     /// # Errors
     /// [`BeginError`]; a failed write is one too.
     pub fn save(&self) -> Result<(), BeginError> {
-        let (cut, progress) = self.begin_save()?;
+        let (cut, progress) = self.begin_save(false)?;
         self.finish_save(cut, &progress)
             .map_err(|error| BeginError::Failed(error.to_string()))
     }
@@ -264,16 +287,18 @@ impl Engine {
     /// # Errors
     /// [`BeginError`].
     pub fn save_in_background(&self) -> Result<(), BeginError> {
-        let (cut, progress) = self.begin_save()?;
+        let (cut, progress) = self.begin_save(true)?;
         self.spawn("hardtack-bgsave", move |engine| {
             // The outcome is in the books and in the log lines.
             let _ = engine.finish_save(cut, &progress);
         })
     }
 
-    fn begin_save(&self) -> Result<(Cut, Arc<SnapshotProgress>), BeginError> {
+    fn begin_save(&self, in_background: bool) -> Result<(Cut, Arc<SnapshotProgress>), BeginError> {
         let shared = self.shared();
-        let progress = shared.persistence.begin(SnapshotKind::Save)?;
+        let progress = shared
+            .persistence
+            .begin(SnapshotKind::Save, in_background)?;
         let mut gate = shared.keyspace.enter_exclusive();
         let Some(cut) = gate.begin_snapshot() else {
             shared.persistence.end(false);
@@ -306,6 +331,9 @@ impl Engine {
                 ending.ok = true;
                 tracing::info!("DB saved on disk");
             }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                tracing::info!("Saving the DB on disk was cancelled");
+            }
             Err(error) => tracing::warn!("Error saving DB on disk to {}: {error}", path.display()),
         }
         written
@@ -318,7 +346,7 @@ impl Engine {
     /// [`BeginError`].
     pub fn rewrite_log_in_background(&self) -> Result<(), BeginError> {
         let shared = self.shared();
-        let progress = shared.persistence.begin(SnapshotKind::Rewrite)?;
+        let progress = shared.persistence.begin(SnapshotKind::Rewrite, true)?;
         let Some(log) = shared.log() else {
             let mut ending = Ending {
                 persistence: &shared.persistence,

@@ -194,6 +194,93 @@ fn reopen(dir: &std::path::Path) -> Engine {
     }
 }
 
+/// A command as it stands in an append-only file.
+fn logged(line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let mut text = format!("*{}\r\n", words.len());
+    for word in words {
+        text += &format!("${}\r\n{word}\r\n", word.len());
+    }
+    text
+}
+
+#[test]
+fn single_append_only_file_becomes_the_base_of_a_new_log() {
+    let dir = tempfile::tempdir().unwrap();
+    let single = dir.path().join("appendonly.aof");
+    // With an RDB in front of the commands, and without.
+    let donor = tempfile::tempdir().unwrap();
+    let engine = open(donor.path());
+    Client::of(&engine).line("set from rdb");
+    engine.save().unwrap();
+    let rdb = std::fs::read(donor.path().join("dump.rdb")).unwrap();
+    for preamble in [rdb, Vec::new()] {
+        let keys = 1 + usize::from(!preamble.is_empty());
+        let whole = logged("select 3") + &logged("set from commands");
+        let cut_off = &logged("set lost one")[..9];
+        let text = [&preamble, whole.as_bytes(), cut_off.as_bytes()].concat();
+        std::fs::write(&single, &text).unwrap();
+        // What Redis 6 saved beside it is older.
+        std::fs::write(dir.path().join("dump.rdb"), "not looked at").unwrap();
+        for start in 0..2 {
+            let engine = open(dir.path());
+            let mut client = Client::of(&engine);
+            let sizes: usize = (0..16)
+                .map(|db| {
+                    client.session.db = db;
+                    usize::from(
+                        client.line("get from").starts_with('$')
+                            && client.line("exists from") == ":1\r\n",
+                    )
+                })
+                .sum();
+            assert_eq!(sizes, keys, "start {start}");
+            drop(client);
+            engine.close(|| ());
+        }
+        let aside = dir.path().join("appendonly.aof.loaded");
+        assert_eq!(std::fs::read(&aside).unwrap(), text);
+        assert!(!single.exists());
+        std::fs::remove_dir_all(dir.path().join("appendonlydir")).unwrap();
+    }
+}
+
+#[test]
+fn single_append_only_file_with_nonsense_stops_the_start() {
+    let dir = tempfile::tempdir().unwrap();
+    let single = dir.path().join("appendonly.aof");
+    let text = logged("set a 1") + "!!!" + &logged("set b 2");
+    std::fs::write(&single, &text).unwrap();
+    let Err(error) = Engine::open(Options::new(dir.path()), Settings::default()) else {
+        panic!("the damaged file was loaded");
+    };
+    let known = "Bad file format reading the append only file";
+    assert!(error.to_string().starts_with(known), "{error}");
+    assert_eq!(std::fs::read_to_string(&single).unwrap(), text);
+    assert!(!dir.path().join("appendonlydir").exists());
+}
+
+#[test]
+fn flushall_ends_a_background_save_without_a_verdict() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    engine.set_settings(Settings {
+        rdb_key_delay: std::time::Duration::from_secs(3600),
+        ..Settings::default()
+    });
+    engine.save_in_background().unwrap();
+    client.line("flushdb");
+    assert!(engine.snapshot_info().running.is_some());
+    client.line("flushall");
+    engine.wait_for_snapshot();
+    let info = engine.snapshot_info();
+    assert!(info.last_save_ok);
+    assert_eq!(info.saves, 0);
+    assert!(engine.stats().dirty.get() > 0);
+}
+
 #[test]
 fn rdb_file_alone_restores_the_state_of_its_save() {
     let dir = tempfile::tempdir().unwrap();

@@ -6,6 +6,8 @@
 
 use memchr::memchr;
 
+use super::recovery::Damage;
+
 /// Handed on at a time, unless a transaction or one command is longer.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -19,6 +21,16 @@ pub(super) enum ForeignStop {
     Truncated { at: usize },
     /// Something that is no command.
     Bad { at: usize, expected: &'static str },
+}
+
+impl ForeignStop {
+    /// The kind of damage, where it is, and what should be there.
+    pub(super) fn describe(&self) -> (Damage, usize, &'static str) {
+        match *self {
+            ForeignStop::Truncated { at } => (Damage::CutOff, at, "a whole command or transaction"),
+            ForeignStop::Bad { at, expected } => (Damage::NoCommand, at, expected),
+        }
+    }
 }
 
 /// Hands the commands of `bytes`, from `from` on, to `take`, in chunks of whole commands. Returns how many bytes of

@@ -44,6 +44,7 @@ mod rewrite;
 mod ring;
 mod scan;
 mod segment;
+mod single;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -74,11 +75,12 @@ pub use frame::Replid;
 pub use manifest::ManifestError;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{
-    BaseLoaded, CutTail, OpenError, RecoverMode, RecoveryReport, ReplayError, ReplayTarget,
+    BaseLoaded, CutTail, Damage, OpenError, RecoverMode, RecoveryReport, ReplayError, ReplayTarget,
 };
 pub use rewrite::{RewriteError, RewriteTicket, history_to_drop};
 pub use ring::RECORD_BYTES_MAX;
 pub use segment::SegmentInfo;
+pub use single::{SingleFile, load_single_file};
 pub use sync::SyncPolicy;
 pub use watermark::{Failure, LogStatus, Notifier};
 
@@ -107,6 +109,8 @@ pub struct LogOptions {
     pub retention_bytes: u64,
     /// What to do about damage.
     pub recover: RecoverMode,
+    /// Whether to start when a file that another server wrote ends inside a command (`aof-load-truncated`): it is cut.
+    pub load_cut_off: bool,
 }
 
 impl Default for LogOptions {
@@ -123,6 +127,7 @@ impl Default for LogOptions {
             unsynced_wait: Duration::from_millis(10_000),
             retention_bytes: 0,
             recover: RecoverMode::Strict,
+            load_cut_off: true,
         }
     }
 }

@@ -12,6 +12,7 @@
 //!
 //! What is done about each kind of damage is the table [`CASES`].
 
+use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -157,10 +158,12 @@ pub enum OpenError {
     },
     /// The operator: data that was safe is damaged.
     #[error(
-        "{path} is damaged at byte {position} (LSN {lsn}): expected {expected}, found {found}. Starting with \
+        "{damage}{path} is damaged at byte {position} (LSN {lsn}): expected {expected}, found {found}. Starting with \
          recover=prefix would keep everything before and lose at least {lost_bytes} bytes of the log"
     )]
     Corrupt {
+        /// What kind of damage it is.
+        damage: Damage,
         /// The file.
         path: PathBuf,
         /// File position of the damage.
@@ -192,7 +195,29 @@ pub enum OpenError {
     },
 }
 
-fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
+/// What kind of damage a file of the log has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Damage {
+    /// Bytes that were written with checksums are not what was written.
+    Checked,
+    /// Among commands without checksums there is something that is no command.
+    NoCommand,
+    /// A file of commands without checksums ends inside a command or a transaction.
+    CutOff,
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Known phrases: what watches Redis's log lines knows these.
+        f.write_str(match self {
+            Damage::Checked => "",
+            Damage::NoCommand => "Bad file format reading the append only file: ",
+            Damage::CutOff => "Unexpected end of file reading the append only file: ",
+        })
+    }
+}
+
+pub(super) fn io_at(path: &Path) -> impl FnOnce(io::Error) -> OpenError {
     let path = path.to_path_buf();
     move |error| OpenError::Io { path, error }
 }
@@ -277,7 +302,7 @@ const CASES: [Case; 12] = [
         Decision::Corrupt,
     ),
     case("torn_tail", Ending::BadFrame, true, Decision::CutTail),
-    // What Redis does with `aof-load-truncated yes`.
+    // Unless `LogOptions::load_cut_off` forbids it.
     case(
         "foreign_tail_cut_off",
         Ending::CommandCutOff,
@@ -639,6 +664,7 @@ impl Recovery<'_> {
     fn segment_header(&mut self, segment: &Opened) -> Result<SegmentHeader, OpenError> {
         let Some(header) = SegmentHeader::parse(&segment.view) else {
             return Err(OpenError::Corrupt {
+                damage: Damage::Checked,
                 path: segment.path.clone(),
                 position: 0,
                 lsn: Lsn::ZERO,
@@ -702,7 +728,7 @@ impl Recovery<'_> {
             path: path.clone(),
             error,
         };
-        let loaded = if base.name.ends_with(".aof") && !self.begins_with_rdb(&path)? {
+        let loaded = if base.name.ends_with(".aof") && !begins_with_rdb(self.disk, &path)? {
             BaseLoaded {
                 lsn: None,
                 rdb_bytes: Some(0),
@@ -724,16 +750,6 @@ impl Recovery<'_> {
             (first, said) => first.or(said).unwrap_or(Lsn::ZERO),
         };
         Ok((lsn, bytes))
-    }
-
-    fn begins_with_rdb(&self, path: &Path) -> Result<bool, OpenError> {
-        let mut magic = [0; 5];
-        let file = self.disk.open(path).map_err(io_at(path))?;
-        match file.read_exact_at(&mut magic, 0) {
-            Ok(()) => Ok(&magic == b"REDIS"),
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
-            Err(e) => Err(io_at(path)(e)),
-        }
     }
 
     fn replay_base_commands(
@@ -759,11 +775,9 @@ impl Recovery<'_> {
         match stop {
             None => Ok(()),
             Some(stop) => {
-                let (position, expected) = match stop {
-                    ForeignStop::Truncated { at } => (at, "a whole command"),
-                    ForeignStop::Bad { at, expected } => (at, expected),
-                };
+                let (damage, position, expected) = stop.describe();
                 Err(OpenError::Corrupt {
+                    damage,
                     path: path.to_path_buf(),
                     position: position as u64,
                     lsn: Lsn::ZERO,
@@ -922,12 +936,21 @@ impl Recovery<'_> {
     ) -> Result<(), OpenError> {
         let case = decide(ending, index + 1 == all.len());
         let segment = &all[index];
-        match case.decision {
+        let decision = match ending {
+            Ending::CommandCutOff if !self.options.load_cut_off => Decision::Corrupt,
+            _ => case.decision,
+        };
+        match decision {
             Decision::GoOn => return Ok(()),
             Decision::Corrupt if self.options.recover == RecoverMode::Strict => {
                 let here = segment.view.len() - at;
                 let later: usize = all[index + 1..].iter().map(|later| later.view.len()).sum();
                 return Err(OpenError::Corrupt {
+                    damage: match ending {
+                        Ending::NoCommand => Damage::NoCommand,
+                        Ending::CommandCutOff => Damage::CutOff,
+                        _ => Damage::Checked,
+                    },
                     path: segment.path.clone(),
                     position: at as u64,
                     lsn,
@@ -1041,6 +1064,16 @@ fn trailing_filler(bytes: &[u8]) -> usize {
         .take_while(|chunk| **chunk == line)
         .count();
     lines * line.len()
+}
+
+pub(super) fn begins_with_rdb(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {
+    let mut magic = [0; 5];
+    let file = disk.open(path).map_err(io_at(path))?;
+    match file.read_exact_at(&mut magic, 0) {
+        Ok(()) => Ok(&magic == b"REDIS"),
+        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+        Err(e) => Err(io_at(path)(e)),
+    }
 }
 
 fn remove_left_overs(disk: &dyn Disk, names: &Names) {

@@ -1018,6 +1018,26 @@ fn foreign_log_cut_off_in_the_middle_is_refused() {
 }
 
 #[test]
+fn foreign_tail_cut_off_is_refused_where_that_is_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let text = [set("a", "1"), set("b", "2")[..9].to_vec()].concat();
+    foreign_log(dir.path(), &[("appendonly.aof.1.incr.aof", text)]);
+    let strict = LogOptions {
+        load_cut_off: false,
+        ..options()
+    };
+    match open_with(dir.path(), strict) {
+        Err(error @ OpenError::Corrupt { .. }) => {
+            let text = error.to_string();
+            assert!(text.starts_with("Unexpected end of file reading the append only file"));
+        }
+        Err(error) => panic!("{error}"),
+        Ok(_) => panic!("the log was opened"),
+    }
+    assert_eq!(open(dir.path()).1.stream, set("a", "1"));
+}
+
+#[test]
 fn empty_foreign_increment_is_ordinary() {
     let dir = tempfile::tempdir().unwrap();
     foreign_log(dir.path(), &[("appendonly.aof.1.incr.aof", Vec::new())]);

@@ -9,7 +9,7 @@
 
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::keyspace::{Record, SnapshotCut, StringKind, ValueRef, WalkProgress};
 use crate::rdb::{self, Encoder, FileInfo, Meta, Writer};
@@ -22,15 +22,18 @@ const ENTRIES_PER_LOCK: usize = 128;
 /// Encoded bytes that are gathered before they go to the sink.
 const GATHERED_BYTES: usize = 64 * 1024;
 
+/// The longest that a snapshot with a delay sleeps before it looks whether it is to go on.
+const DELAY_STEP: Duration = Duration::from_millis(10);
+
 /// How the RDB is written.
-#[derive(Clone, Copy, Debug)]
-pub struct SnapshotOptions {
+#[derive(Clone, Copy)]
+pub struct SnapshotOptions<'a> {
     /// Whether strings are compressed.
     pub compress: bool,
     /// Whether the RDB carries a checksum.
     pub checksum: bool,
-    /// Testing: delay per key.
-    pub key_delay: Duration,
+    /// Testing: delay per key, asked for again and again, because it may change meanwhile.
+    pub key_delay: &'a dyn Fn() -> Duration,
 }
 
 /// How far a snapshot has come; read by INFO while it is written.
@@ -53,7 +56,7 @@ pub fn write<W: Write>(
     mut cut: SnapshotCut,
     info: &FileInfo<'_>,
     extra: Option<(&[u8], &[u8])>,
-    options: SnapshotOptions,
+    options: SnapshotOptions<'_>,
     progress: &SnapshotProgress,
     sink: W,
 ) -> io::Result<u64> {
@@ -125,16 +128,25 @@ impl<W: Write> Stream<W> {
     }
 
     /// Outside of any lock: passes on what was gathered, and looks whether to go on.
-    fn settle(&mut self, options: SnapshotOptions, progress: &SnapshotProgress) -> io::Result<()> {
-        if self.keys > 0 {
+    fn settle(
+        &mut self,
+        options: SnapshotOptions<'_>,
+        progress: &SnapshotProgress,
+    ) -> io::Result<()> {
+        if self.keys > 0 && (options.key_delay)().is_zero() {
             progress.keys_done.fetch_add(self.keys, Ordering::Relaxed);
-            if !options.key_delay.is_zero() {
-                for _ in 0..self.keys {
-                    std::thread::sleep(options.key_delay);
-                    check(progress)?;
-                }
-            }
             self.keys = 0;
+        }
+        for _ in 0..std::mem::take(&mut self.keys) {
+            progress.keys_done.fetch_add(1, Ordering::Relaxed);
+            let began = Instant::now();
+            while let Some(rest) = (options.key_delay)()
+                .checked_sub(began.elapsed())
+                .filter(|rest| !rest.is_zero())
+            {
+                std::thread::sleep(rest.min(DELAY_STEP));
+                check(progress)?;
+            }
         }
         if self.gathered.len() >= GATHERED_BYTES {
             check(progress)?;
