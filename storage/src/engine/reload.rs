@@ -9,7 +9,7 @@ use super::load::{LoadError, Loader, lock_directory};
 use super::persist::BeginError;
 use super::{Engine, Options, Shared};
 use crate::keyspace::ExclusiveGate;
-use crate::log::{Log, ReplayTarget};
+use crate::log::{Log, ReplayTarget, load_single_file};
 use crate::types::Lsn;
 
 /// Bytes of the log that are read at once.
@@ -71,7 +71,12 @@ impl Engine {
         let mut ignore = |_, _| {};
         let mut loader = Loader::new(&scratch, &mut ignore);
         let (base, start) = log.base();
-        loader.load_rdb(&*shared.options.disk, &base, false)?;
+        // A log that another server began may have no base, or one of commands.
+        if log.base_bytes() > 0 {
+            let options = &shared.options;
+            load_single_file(&*options.disk, &base, &options.log, &mut loader)
+                .map_err(LoadError::from)?;
+        }
         loader.begin_file();
         let mut reader = log.reader(start).map_err(|error| failed(&error))?;
         let mut pending = Vec::new();

@@ -699,8 +699,8 @@ impl Recovery<'_> {
         first_lsn: Option<Lsn>,
     ) -> Result<(Lsn, u64), OpenError> {
         let Some(base) = &manifest.base else {
-            // Redis can have a log without a base; ours always has one.
-            if opened.iter().any(|segment| segment.framed) {
+            // Redis can have a log without a base, which ours then goes on from; one that begins with ours has one.
+            if opened.first().is_some_and(|segment| segment.framed) {
                 return Err(OpenError::File {
                     path: self.names.dir.join(self.names.base(1)),
                     what: "missing",

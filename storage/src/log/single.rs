@@ -1,6 +1,7 @@
 //! The append-only file as it was before it had parts: one file, as Redis 6 and older leave it.
 //!
-//! Commands without checksums, after an RDB or not. It is only read: the data goes on in a log of our own.
+//! Commands without checksums, after an RDB or not, or an RDB alone; so can the base of a log be. It is only read: the
+//! data goes on in a log of our own.
 
 use std::path::Path;
 

@@ -1018,6 +1018,25 @@ fn foreign_log_cut_off_in_the_middle_is_refused() {
 }
 
 #[test]
+fn foreign_log_without_a_base_goes_on_and_opens_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let name = "appendonly.aof.1.incr.aof";
+    foreign_log(dir.path(), &[(name, set("a", "1"))]);
+    std::fs::remove_file(dir.path().join("appendonlydir/appendonly.aof.1.base.rdb")).unwrap();
+    std::fs::write(manifest(dir.path()), format!("file {name} seq 1 type i\n")).unwrap();
+    let mut expected = set("a", "1");
+    for value in ["2", "3"] {
+        let (log, found) = open(dir.path());
+        assert_eq!(found.stream, expected);
+        let end = log.appender().append(0, &[&set("b", value)]);
+        expected.extend_from_slice(&[SELECT_0, &set("b", value)].concat());
+        written(&log, end);
+        log.close().unwrap();
+    }
+    assert_eq!(open(dir.path()).1.stream, expected);
+}
+
+#[test]
 fn foreign_tail_cut_off_is_refused_where_that_is_asked_for() {
     let dir = tempfile::tempdir().unwrap();
     let text = [set("a", "1"), set("b", "2")[..9].to_vec()].concat();
