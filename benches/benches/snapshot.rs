@@ -60,7 +60,7 @@ fn write(cut: SnapshotCut, sink: impl io::Write) -> u64 {
     let options = SnapshotOptions {
         compress: false,
         checksum: true,
-        key_delay: Duration::ZERO,
+        key_delay: &|| Duration::ZERO,
     };
     let progress = SnapshotProgress::default();
     snapshot::write(cut, &info, None, options, &progress, sink).expect("the sink takes everything")
