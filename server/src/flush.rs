@@ -3,7 +3,8 @@
 //! Connections do not write to their sockets. They leave their replies in an [`Out`] and put it on their thread's
 //! list; the thread's flusher, a task that is queued behind the connections which are ready now, writes the log once
 //! for all of them and then sends each reply whose LSN is covered. What is not covered yet (a sync that `always`
-//! waits for, a write that the log's own thread has to do) stays until the log's notification.
+//! waits for, a write that the log's own thread has to do) stays until the log's notification. If the log fails, the
+//! connections that wait for it are closed: whether their writes will be kept is open, and no answer says so.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;
@@ -207,9 +208,16 @@ impl Flusher {
             .max()
             .unwrap_or_default();
         let covered = self.engine.write_log(needed);
+        let log_failed = self.engine.log_has_failed();
         queue.retain(|out| {
             if out.lsn.get() > covered {
-                return true;
+                if log_failed {
+                    // Whether the write will be kept is open: no answer is the true one.
+                    out.queued.set(false);
+                    out.client.kill();
+                    out.close();
+                }
+                return !log_failed;
             }
             out.queued.set(false);
             out.covered.set(out.len());

@@ -38,7 +38,7 @@ pub use transaction::Host;
 use crate::command::{self, CommandError, Reply};
 use crate::disk::{Disk, DiskLock, RealDisk};
 use crate::keyspace::{DetachedDb, Displaced, ExclusiveGate, Keyspace};
-use crate::log::{Admission, Log, LogOptions, Notifier, SyncPolicy};
+use crate::log::{Admission, Log, LogOptions, LogStatus, Notifier, SyncPolicy};
 use crate::types::{DbIndex, Lsn};
 use persist::Persistence;
 use reaper::Reaper;
@@ -338,6 +338,13 @@ impl Engine {
             Admission::WaitForSync => log.durable(),
             _ => log.written(),
         }
+    }
+
+    /// Whether the log has failed and is not healed yet.
+    pub fn log_has_failed(&self) -> bool {
+        let log = self.shared.log.load();
+        log.as_ref()
+            .is_some_and(|log| log.status() != LogStatus::Ok)
     }
 
     /// Writes what is in the log's memory, unless another thread is at it.

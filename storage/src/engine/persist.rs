@@ -74,6 +74,8 @@ pub(super) struct Persistence {
 struct State {
     running: Option<Running>,
     info: SnapshotInfo,
+    /// After a compaction that failed: when the next may be begun by itself.
+    retry_at: Option<Instant>,
     /// A compaction was asked for while another snapshot was under way.
     rewrite_scheduled: bool,
     save_scheduled: bool,
@@ -105,6 +107,7 @@ impl Persistence {
             state: Mutex::new(State {
                 running: None,
                 info,
+                retry_at: None,
                 rewrite_scheduled: false,
                 save_scheduled: false,
             }),
@@ -154,6 +157,7 @@ impl Persistence {
                 }
             }
             SnapshotKind::Rewrite => {
+                state.retry_at = (!ok).then(|| Instant::now() + REWRITE_RETRY);
                 state.info.last_rewrite_ok = ok;
                 state.info.last_rewrite_took = took;
                 state.info.rewrites += u64::from(ok);
@@ -486,7 +490,11 @@ impl Engine {
                 && now >= settings.auto_rewrite_size_min
                 && now.saturating_sub(base).saturating_mul(100) / base >= percentage
         });
-        if rewrite_scheduled || broken || rewrite_due {
+        let may_retry = {
+            let retry_at = shared.persistence.state.lock().retry_at;
+            retry_at.is_none_or(|at| Instant::now() >= at)
+        };
+        if rewrite_scheduled || may_retry && (broken || rewrite_due) {
             if let Err(error) = self.rewrite_log_in_background()
                 && !broken
             {
@@ -513,6 +521,9 @@ impl Engine {
         }
     }
 }
+
+/// Time between two attempts at an automatic compaction, or at healing the log.
+const REWRITE_RETRY: Duration = Duration::from_secs(1);
 
 /// Time between two attempts at a `save` rule after a failed one.
 const SAVE_RETRY_SECONDS: i64 = 5;
