@@ -45,6 +45,7 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
                     rates.sample(&server);
                     memory::used();
                     look_after_clients(&server);
+                    server.migrations.close_unused();
                     let still_paused = server.pause.rest().is_some();
                     if paused && !still_paused {
                         server.pause.end();

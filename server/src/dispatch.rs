@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use hardtack_storage::Lsn;
 use hardtack_storage::command::{CommandError, Flags, Reply};
-use hardtack_storage::engine::{Blocked, Deliver, Queued, Request, Session, Turn};
+use hardtack_storage::engine::{BeginError, Blocked, Deliver, Queued, Request, Session, Turn};
 
 use crate::commands::{Call, Entry, Run};
 use crate::conn::Client;
@@ -37,9 +37,9 @@ pub fn run(
     reply: &mut Reply,
 ) -> Step {
     let admitted = admit(server, client, session, entry, request.args).and_then(|entry| {
-        // Outside of a transaction the engine sees to that.
-        if session.transaction.is_some() && entry.spec.flags.has(Flags::DENYOOM) {
-            turn.make_room(entry.spec.flags)?;
+        // Outside of a transaction the engine sees to that. Here any command counts: the queue takes memory as well.
+        if session.transaction.is_some() && !runs_inside_multi(entry.spec.name) {
+            turn.make_room(Flags::DENYOOM)?;
         }
         Ok(entry)
     });
@@ -73,6 +73,14 @@ pub fn run(
         return Step::Done(Lsn::ZERO);
     }
     let step = match entry.run {
+        Run::Data(command) if entry.spec.name == "flushall" => {
+            let start = reply.bytes().len();
+            let outcome = turn.run(session, command, request, None, reply);
+            if reply.bytes().get(start) == Some(&b'+') {
+                save_emptiness(server, turn);
+            }
+            Step::Done(outcome.lsn)
+        }
         Run::Data(command) => {
             let outcome = turn.run(session, command, request, deliver, reply);
             match outcome.blocked {
@@ -104,6 +112,19 @@ pub fn run(
     };
     account(server, entry, request.args, client, clock, reply);
     step
+}
+
+/// After FLUSHALL: where there are rules to write the RDB file, it is written at once, so that a restart does not bring
+/// back what was removed.
+fn save_emptiness(server: &Arc<Server>, turn: &mut Turn<'_>) {
+    if server.engine.settings().save_rules.is_empty() {
+        return;
+    }
+    match turn.outside(|| server.engine.save()) {
+        Ok(()) => {}
+        Err(BeginError::InProgress(_)) => server.engine.schedule_save(),
+        Err(error) => tracing::warn!("The RDB file was not written after FLUSHALL: {error}"),
+    }
 }
 
 /// Runs a command on the server that was queued in a transaction.

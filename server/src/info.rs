@@ -436,7 +436,9 @@ fn stats(page: &mut Page<'_>) {
         ("pubsubshard_channels", 0),
         ("latest_fork_usec", 0),
         ("total_forks", 0),
-        ("migrate_cached_sockets", 0),
+    ]);
+    page.field("migrate_cached_sockets", server.migrations.len());
+    page.fields([
         ("slave_expires_tracked_keys", 0),
         ("active_defrag_hits", 0),
         ("active_defrag_misses", 0),

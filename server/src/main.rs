@@ -18,6 +18,7 @@ mod limits;
 mod listen;
 mod logging;
 mod memory;
+mod migrate;
 mod progress;
 mod resp;
 mod server;

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use arc_swap::Guard;
 use hardtack_storage::engine::{Engine, LoadReport, Settings};
+use hardtack_storage::value::Limits;
 use parking_lot::Mutex;
 
 use crate::client::{Clients, Pause};
@@ -17,6 +18,7 @@ use crate::latency::LatencyMonitor;
 use crate::listen::Doors;
 use crate::logging;
 use crate::memory;
+use crate::migrate::Connections;
 use crate::settings;
 use crate::slowlog::SlowLog;
 use crate::stats::ServerStats;
@@ -47,6 +49,8 @@ pub struct Server {
     pub run_id: String,
     /// What the last load of the data found.
     pub load_report: Mutex<LoadReport>,
+    /// The connections of MIGRATE.
+    pub migrations: Arc<Connections>,
     /// DEBUG SET-ACTIVE-EXPIRE.
     pub active_expire: AtomicBool,
     /// DEBUG PAUSE-CRON.
@@ -55,6 +59,8 @@ pub struct Server {
     pub ending: AtomicBool,
     /// It is to end without its RDB file.
     pub end_at_once: AtomicBool,
+    /// DEBUG QUICKLIST-PACKED-THRESHOLD.
+    pub list_alone_from: AtomicUsize,
     /// When it was started.
     pub started: Instant,
     /// The log lines.
@@ -76,7 +82,12 @@ impl Server {
         end: Sender<()>,
     ) -> Result<Arc<Server>, String> {
         let options = settings::engine_options(&config, recover_prefix);
-        let engine = Engine::new(options, settings::engine_settings(&config))
+        let migrations = Arc::new(Connections::default());
+        let settings = Settings {
+            carrier: Some(migrations.clone()),
+            ..settings::engine_settings(&config)
+        };
+        let engine = Engine::new(options, settings)
             .map_err(|error| format!("Can't start the engine: {error}"))?;
         let mut commands = Registry::new();
         for (from, to) in &config.renamed_commands {
@@ -99,10 +110,12 @@ impl Server {
             startup_memory: memory::used(),
             run_id: run_id(),
             load_report: Mutex::default(),
+            migrations,
             active_expire: AtomicBool::new(true),
             cron_paused: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             end_at_once: AtomicBool::new(false),
+            list_alone_from: AtomicUsize::new(Limits::LIST_ALONE_FROM),
             started: Instant::now(),
             log,
             loading: AtomicBool::new(true),
@@ -122,11 +135,17 @@ impl Server {
 
     /// Has the engine follow the settings.
     pub fn refresh_engine_settings(&self, config: &Config) {
+        let settings = settings::engine_settings(config);
         self.engine.set_settings(Settings {
+            limits: Limits {
+                list_alone_from: self.list_alone_from.load(Ordering::Relaxed),
+                ..settings.limits
+            },
             active_expire: self.active_expire.load(Ordering::Relaxed)
                 && self.pause.rest().is_none(),
             key_events: self.engine.settings().key_events.clone(),
-            ..settings::engine_settings(config)
+            carrier: Some(self.migrations.clone()),
+            ..settings
         });
     }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Reply};
 use hardtack_storage::text::{double, integer};
+use hardtack_storage::value::Limits;
 use std::sync::atomic::Ordering;
 
 use super::{Call, CallResult, CommandStats, DONE, Entry, ServerCommand, bad_subcommand};
 use crate::client::ClientHandle;
+use crate::config::value::parse_memory;
 
 /// The chapter's rows of the command table.
 pub(super) static COMMANDS: &[ServerCommand] = &[ServerCommand {
@@ -56,6 +58,10 @@ const HELP: &[(&str, &str)] = &[
         "A sample reply of this type.",
     ),
     (
+        "QUICKLIST-PACKED-THRESHOLD <size>",
+        "Gives list elements of this many bytes or more chunks of their own. 0: the default of 1 GiB.",
+    ),
+    (
         "RELOAD [NOSAVE]",
         "Writes the RDB file, unless told not to, and loads it in place of the present data.",
     ),
@@ -65,7 +71,7 @@ const HELP: &[(&str, &str)] = &[
     ),
     (
         "SLEEP <seconds>",
-        "Answers after a while. The other clients are served meanwhile.",
+        "Answers after a while, during which no client is served.",
     ),
     (
         "STRINGMATCH-LEN <length> <pattern>",
@@ -143,10 +149,18 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
                 "DEBUG CHANGE-REPL-ID is not supported: the history is named in the log's files",
             ));
         }
-        (b"quicklist-packed-threshold", _) => {
-            return Err(CommandError::err(
-                "DEBUG QUICKLIST-PACKED-THRESHOLD is not supported: every element is kept the same way, whatever its size",
-            ));
+        (b"quicklist-packed-threshold", [size]) => {
+            let size = parse_memory(size)
+                .and_then(|size| usize::try_from(size).ok())
+                .filter(|size| *size <= Limits::LIST_ALONE_FROM)
+                .ok_or(CommandError::err("argument must be a memory value"))?;
+            let size = match size {
+                0 => Limits::LIST_ALONE_FROM,
+                size => size,
+            };
+            call.server.list_alone_from.store(size, Ordering::Relaxed);
+            call.server.refresh_engine_settings(&call.server.config());
+            call.reply.ok();
         }
         _ => return Err(bad_subcommand("DEBUG", call.args[1])),
     }
@@ -169,10 +183,9 @@ fn sleep(call: &mut Call<'_, '_>, seconds: &[u8]) -> CallResult {
         .unwrap_or(0.0)
         .clamp(0.0, SECONDS_MAX);
     let duration = Duration::from_secs_f64(seconds);
-    if call.is_queued() {
-        thread::sleep(duration);
-    } else {
-        call.outside(|_| thread::sleep(duration))?;
+    match &mut call.turn {
+        Some(turn) => turn.alone(|| thread::sleep(duration)),
+        None => thread::sleep(duration),
     }
     call.reply.ok();
     DONE

@@ -255,10 +255,7 @@ impl Kind {
             },
             Self::ShutdownFlags => parse_shutdown_flags(args),
             Self::Text => utf8(first).map(|text| Value::Text(text.into_bytes())),
-            Self::Bytes => match first.contains(&0) {
-                true => Err("argument must not contain a zero byte".into()),
-                false => Ok(Value::Text(first.to_vec())),
-            },
+            Self::Bytes => Ok(Value::Text(first.to_vec())),
             Self::FileName {
                 what,
                 noun,

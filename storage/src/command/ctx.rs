@@ -549,7 +549,10 @@ impl<'a> Data<'a> {
             self.effects
                 .push(self.db, &[self.settings.expire_command(), key.bytes]);
             self.shared.stats.expired_keys.add(1);
-            self.changed(&key, KeyClass::Expired, "expired");
+            if self.slots.has_waiters(self.db, key.slot) {
+                self.shared.registry.expired(self.db, key.bytes);
+            }
+            self.announce(&key, KeyClass::Expired, "expired");
         }
         key
     }
@@ -764,6 +767,11 @@ impl<'a> Data<'a> {
                 self.ready.push((self.db, key.bytes.to_vec()));
             }
         }
+        self.announce(key, class, event);
+    }
+
+    /// Sends a key event.
+    fn announce(&self, key: &KeyRef<'_>, class: KeyClass, event: &'static str) {
         if let Some(listener) = &self.settings.key_events {
             listener.event(class, event, self.db, key.bytes);
         }

@@ -28,6 +28,7 @@ pub(super) static COMMANDS: &[Command] = &[
         spec: CommandSpec {
             name: "flushall",
             arity: -1,
+            flags: Flags::WRITE.with(Flags::ALL_KEYS).with(Flags::LONG),
             complexity: "O(1); the memory is freed in the background.",
             summary: "Removes all keys of all databases.",
             syntax: "[ASYNC | SYNC]",

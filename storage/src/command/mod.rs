@@ -26,6 +26,7 @@ mod expire;
 mod generic;
 mod hash;
 mod list;
+mod migrate;
 mod reply;
 mod sample;
 mod scan_args;
@@ -44,6 +45,7 @@ pub use ctx::{
 };
 pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
 pub use error::CommandError;
+pub use migrate::{Carrier, Credentials, Delivery, Destination, Parcel};
 pub use reply::{DeferredLen, Reply};
 pub use spec::{Access, ArgsTest, CommandSpec, Flags, Group, KeySpec, Keys};
 pub use table::{commands, find};

@@ -14,12 +14,12 @@ use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use super::registry::Waiter;
+use super::registry::{Presence, Waiter};
 use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
 use crate::command::{
     BlockRequest, Command, CommandError, Ctx, Data, Effects, Flags, HeldSlots, KeySpec, Locks,
-    Reply, Waiting, WholeKeyspace, encode, lock_order,
+    Reply, Waiting, WholeKeyspace, encode, is_due, lock_order,
 };
 use crate::keyspace::{ExclusiveGate, Gate, KeyRef, SharedGate, SlotGuard};
 use crate::log::Appender;
@@ -250,8 +250,13 @@ impl<'w> Turn<'w> {
         let mut ran = self.run_command(command, request, db, &mut locks, Waiting::Forbidden, reply);
         drop(locks);
         if let Some(change) = ran.whole {
-            ran.ready
-                .extend(change_whole_keyspace(self.shared, gate, change, ran.lsn));
+            ran.ready.extend(change_whole_keyspace(
+                self.shared,
+                gate,
+                change,
+                ran.lsn,
+                self.now,
+            ));
         }
         ran
     }
@@ -279,6 +284,11 @@ impl<'w> Turn<'w> {
         self.log.refresh(self.shared);
         self.settings = self.shared.settings.load();
         result
+    }
+
+    /// Holds up every other turn while `work` runs.
+    pub fn alone<R>(&mut self, work: impl FnOnce() -> R) -> R {
+        self.exclusively(|_, _| work())
     }
 
     /// Number of keys in a database, and how many of them have a time to live.
@@ -602,35 +612,37 @@ pub(super) fn change_whole_keyspace(
     gate: &mut ExclusiveGate<'_>,
     change: WholeKeyspace,
     lsn: Lsn,
+    now: UnixMillis,
 ) -> Vec<(DbIndex, Vec<u8>)> {
     let affected = databases_of(gate, change);
-    let watched = |gate: &Gate| {
-        let mut present = Vec::new();
-        for &db in &affected {
-            for name in shared.registry.watched_keys(db) {
-                let key = shared.keyspace.key(&name);
-                if gate.lock(db, key.slot).get(&key).is_some() {
-                    present.push((db, name));
-                }
-            }
+    let presence = |gate: &Gate, db: DbIndex, name: &[u8]| {
+        let key = shared.keyspace.key(name);
+        match gate.lock(db, key.slot).get(&key) {
+            None => Presence::Absent,
+            Some(record) if is_due(record, now) => Presence::Due,
+            Some(_) => Presence::Live,
         }
-        present
     };
     if matches!(change, WholeKeyspace::FlushAll) {
         shared.persistence.cancel_background_save();
     }
-    let mut changed = watched(gate);
+    let mut watched = Vec::new();
+    for &db in &affected {
+        for name in shared.registry.watched_keys(db) {
+            watched.push((db, presence(gate, db, &name), name));
+        }
+    }
     if let WholeKeyspace::Swap(a, b) = change {
         gate.swap_db(a, b);
-        changed.extend(watched(gate));
     } else {
         for &db in &affected {
             shared.discard_database(gate.take_db(db));
         }
     }
     note_whole_keyspace(gate, change, lsn);
-    for (db, name) in changed {
-        shared.registry.changed(db, &name);
+    for (db, before, name) in watched {
+        let after = presence(gate, db, &name);
+        shared.registry.replaced(db, &name, before, after);
     }
     match change {
         WholeKeyspace::Swap(..) => affected

@@ -113,7 +113,7 @@ fn expire_key(
     effects.push(db, &[settings.expire_command(), name]);
     settle_slot(slot, log.append_effects(&effects));
     if slot.has_waiters() {
-        shared.registry.changed(db, name);
+        shared.registry.expired(db, name);
     }
     if let Some(listener) = &settings.key_events {
         listener.event(KeyClass::Expired, "expired", db, name);

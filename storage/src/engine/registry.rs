@@ -52,6 +52,40 @@ impl Waiter {
 /// One transaction's watch: set once any of its keys was changed.
 pub(crate) type Broken = Arc<AtomicBool>;
 
+/// One transaction's interest in one key.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct KeyWatch {
+    /// The transaction's.
+    pub broken: Broken,
+    /// The key's time was over when it was last looked at, so that its disappearance changes nothing.
+    pub was_due: Arc<AtomicBool>,
+}
+
+/// What is under a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Presence {
+    Absent,
+    /// A value whose time is over.
+    Due,
+    Live,
+}
+
+impl KeyWatch {
+    /// Says that what was under the key went away and something else took its place, without the key being named.
+    fn replaced(&self, before: Presence, after: Presence) {
+        let was_due = self.was_due.load(Ordering::Relaxed);
+        match after {
+            Presence::Absent if was_due => self.was_due.store(false, Ordering::Relaxed),
+            Presence::Due if was_due => {}
+            Presence::Due if before == Presence::Absent => {
+                self.was_due.store(true, Ordering::Relaxed);
+            }
+            Presence::Absent if before == Presence::Absent => {}
+            _ => self.broken.store(true, Ordering::Relaxed),
+        }
+    }
+}
+
 type Key = (DbIndex, Box<[u8]>);
 
 enum State {
@@ -64,7 +98,7 @@ struct Inner {
     next_id: u64,
     waiters: HashMap<WaiterId, State>,
     waiting: HashMap<Key, VecDeque<WaiterId>>,
-    watching: HashMap<Key, Vec<Broken>>,
+    watching: HashMap<Key, Vec<KeyWatch>>,
 }
 
 /// The registry of watched and awaited keys.
@@ -84,10 +118,25 @@ impl Registry {
     pub fn changed(&self, db: DbIndex, key: &[u8]) -> bool {
         let key: Key = (db, key.into());
         let inner = self.inner.lock();
-        for broken in inner.watching.get(&key).into_iter().flatten() {
-            broken.store(true, Ordering::Relaxed);
+        for watch in inner.watching.get(&key).into_iter().flatten() {
+            watch.broken.store(true, Ordering::Relaxed);
         }
         inner.waiting.contains_key(&key)
+    }
+
+    /// Notes that `key` was removed because its time was over: no change for those who saw it so when they began to
+    /// watch it.
+    pub fn expired(&self, db: DbIndex, key: &[u8]) {
+        self.replaced(db, key, Presence::Due, Presence::Absent);
+    }
+
+    /// Notes that `key` has changed with all of its database.
+    pub fn replaced(&self, db: DbIndex, key: &[u8], before: Presence, after: Presence) {
+        let key: Key = (db, key.into());
+        let inner = self.inner.lock();
+        for watch in inner.watching.get(&key).into_iter().flatten() {
+            watch.replaced(before, after);
+        }
     }
 
     /// Keys of `db` that somebody watches.
@@ -113,13 +162,13 @@ impl Registry {
     }
 
     /// Begins to watch a key. The caller holds the key's slot and has set its interest flag.
-    pub fn watch(&self, db: DbIndex, key: &[u8], broken: &Broken) {
+    pub fn watch(&self, db: DbIndex, key: &[u8], watch: KeyWatch) {
         self.inner
             .lock()
             .watching
             .entry((db, key.into()))
             .or_default()
-            .push(broken.clone());
+            .push(watch);
     }
 
     /// Ends all watches of one transaction.
@@ -128,7 +177,7 @@ impl Registry {
         for (db, key) in keys {
             let key: Key = (db, key.into());
             if let Some(watches) = inner.watching.get_mut(&key) {
-                watches.retain(|other| !Arc::ptr_eq(other, broken));
+                watches.retain(|other| !Arc::ptr_eq(&other.broken, broken));
                 if watches.is_empty() {
                     inner.watching.remove(&key);
                 }
@@ -235,6 +284,37 @@ impl Inner {
                     self.waiting.remove(&key);
                 }
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_expired_already_may_go() {
+        use Presence::{Absent, Due, Live};
+        // Whether the key was due when it was watched, what then happens to it, whether that breaks the watch.
+        let cases: [(bool, &[(Presence, Presence)], bool); 9] = [
+            (true, &[(Due, Absent)], false),
+            (true, &[(Due, Absent), (Absent, Live)], true),
+            (true, &[(Due, Due)], false),
+            (true, &[(Due, Live)], true),
+            (false, &[(Live, Absent)], true),
+            (false, &[(Due, Absent)], true),
+            (false, &[(Absent, Absent)], false),
+            (false, &[(Absent, Due), (Due, Absent)], false),
+            (false, &[(Live, Due)], true),
+        ];
+        for (was_due, changes, broken) in cases {
+            let watch = KeyWatch::default();
+            watch.was_due.store(was_due, Ordering::Relaxed);
+            for (before, after) in changes {
+                watch.replaced(*before, *after);
+            }
+            let found = watch.broken.load(Ordering::Relaxed);
+            assert_eq!(found, broken, "{was_due} {changes:?}");
         }
     }
 }

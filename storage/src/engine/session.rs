@@ -1,6 +1,7 @@
 //! One client's standing with the engine: its database, its open transaction, the keys it watches.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::registry::{Broken, Registry};
 use crate::command::{Command, Flags};
@@ -61,8 +62,8 @@ pub(super) struct Watch {
 pub(super) struct Watched {
     pub db: DbIndex,
     pub name: Vec<u8>,
-    /// Its time to live was over already, so that its disappearance changes nothing.
-    pub was_due: bool,
+    /// Shared with the registry: see [`super::registry::KeyWatch`].
+    pub was_due: Arc<AtomicBool>,
 }
 
 impl Session {

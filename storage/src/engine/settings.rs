@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::KeyClass;
+use crate::command::{Carrier, KeyClass};
 use crate::keyspace::Record;
 use crate::types::{DbIndex, UnixMillis};
 use crate::value::Limits;
@@ -98,6 +98,8 @@ pub struct Settings {
     pub verify_checksums: bool,
     /// Who hears about changes of keys.
     pub key_events: Option<Arc<dyn KeyEvents>>,
+    /// Who takes values to other servers, for MIGRATE.
+    pub carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Default for Settings {
@@ -122,6 +124,7 @@ impl Default for Settings {
             auto_rewrite_size_min: 64 << 20,
             verify_checksums: true,
             key_events: None,
+            carrier: None,
         }
     }
 }

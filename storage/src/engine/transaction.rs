@@ -6,12 +6,15 @@
 
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Shared;
 use super::execute::{
     Outcome, Ran, Request, Turn, change_whole_keyspace, key_slots, lock_slots, note_whole_keyspace,
     settle,
 };
+use super::registry::KeyWatch;
 use super::session::{Queued, Session, Watch, Watched};
 use crate::command::{Flags, Locks, Reply, Slots, Waiting, is_due, lock_order};
 use crate::keyspace::ExclusiveGate;
@@ -54,10 +57,15 @@ impl Turn<'_> {
             .expect("a turn holds the gate between commands");
         let mut slot = gate.lock(db, key.slot);
         slot.set_has_waiters(true);
-        self.shared.registry.watch(db, name, &watch.broken);
-        let was_due = slot
+        let is_due = slot
             .get(&key)
             .is_some_and(|record| is_due(record, self.now));
+        let was_due = Arc::new(AtomicBool::new(is_due));
+        let registered = KeyWatch {
+            broken: watch.broken.clone(),
+            was_due: was_due.clone(),
+        };
+        self.shared.registry.watch(db, name, registered);
         watch.keys.push(Watched {
             db,
             name: name.to_vec(),
@@ -104,8 +112,7 @@ impl Turn<'_> {
         }) {
             self.unwatch(session);
             reply.error(format_args!(
-                "EXECABORT Transaction discarded because of: {}",
-                error.text()
+                "EXECABORT Transaction discarded because of: {error}"
             ));
             return Outcome::default();
         }
@@ -183,8 +190,13 @@ impl Turn<'_> {
             }
             drop(locks);
             if let Some(change) = ran.whole.take() {
-                ran.ready
-                    .extend(change_whole_keyspace(self.shared, gate, change, Lsn::ZERO));
+                ran.ready.extend(change_whole_keyspace(
+                    self.shared,
+                    gate,
+                    change,
+                    Lsn::ZERO,
+                    self.now,
+                ));
                 whole.push(change);
             }
         }
@@ -214,7 +226,7 @@ impl Turn<'_> {
         }
         !watch.keys.iter().any(|watched| {
             let key = self.shared.keyspace.key(&watched.name);
-            !watched.was_due
+            !watched.was_due.load(Ordering::Relaxed)
                 && locks
                     .get(watched.db, &key)
                     .is_some_and(|record| is_due(record, self.now))

@@ -15,6 +15,9 @@ pub struct Limits {
     pub zset_max_listpack_value: usize,
     /// Size of a list's chunks: elements if positive; -1 to -5 mean 4, 8, 16, 32 or 64 KiB.
     pub list_max_listpack_size: i32,
+    /// An element of this many bytes, or more, is given a chunk of its own whatever the chunks' size. Chunks that get
+    /// small are joined nevertheless.
+    pub list_alone_from: usize,
     /// Kept for CONFIG; chunks are never compressed in memory.
     pub list_compress_depth: u32,
 }
@@ -35,12 +38,16 @@ impl Default for Limits {
             zset_max_listpack_entries: 128,
             zset_max_listpack_value: 64,
             list_max_listpack_size: -2,
+            list_alone_from: Limits::LIST_ALONE_FROM,
             list_compress_depth: 0,
         }
     }
 }
 
 impl Limits {
+    /// What [`Limits::list_alone_from`] is unless a test asks for less: such elements have chunks of their own anyhow.
+    pub const LIST_ALONE_FROM: usize = 1 << 30;
+
     /// Most elements and most bytes of one list chunk. A chunk limited by elements is also limited to 8 KiB.
     pub(super) fn list_chunk(&self) -> (usize, usize) {
         match self.list_max_listpack_size {

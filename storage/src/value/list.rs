@@ -1,8 +1,8 @@
 //! Lists: deques of byte strings in chunks.
 //!
 //! A list that fits into one chunk is one [`Packed`] sequence; a longer one is a counted [tree](super::tree) of
-//! shared chunks. [`Limits::list_max_listpack_size`] bounds a chunk; an element larger than that has a chunk of its
-//! own. A list that has become a tree stays one. Chunks fill up at the ends; in the middle, a chunk that gets too
+//! shared chunks. [`Limits::list_max_listpack_size`] bounds a chunk; an element larger than that, or than
+//! [`Limits::list_alone_from`], has a chunk of its own. A list that has become a tree stays one. Chunks fill up at the ends; in the middle, a chunk that gets too
 //! large is halved, and one that gets small is joined with its neighbour when the two fit.
 
 use std::ops::Range;
@@ -48,7 +48,21 @@ impl Item for Chunk {
 /// Whether an entry of `len` bytes may join a chunk.
 fn fits(chunk: &Packed, len: usize, limits: &Limits) -> bool {
     let (entries, bytes) = limits.list_chunk();
-    chunk.is_empty() || (chunk.len() < entries && chunk.bytes() + entry_bytes(len) <= bytes)
+    chunk.is_empty()
+        || (chunk.len() < entries
+            && chunk.bytes() + entry_bytes(len) <= bytes
+            && len < limits.list_alone_from
+            && !is_taken_whole(chunk, limits))
+}
+
+/// Whether the chunk's only element is to stay alone.
+fn is_taken_whole(chunk: &Packed, limits: &Limits) -> bool {
+    // Most chunks are ruled out by their bytes, before an element is looked for.
+    chunk.bytes() >= limits.list_alone_from
+        && chunk.len() == 1
+        && chunk
+            .get(0)
+            .is_some_and(|element| element.len() >= limits.list_alone_from)
 }
 
 impl Default for List {
@@ -162,7 +176,8 @@ impl List {
         };
         let old = chunk.get(at).map_or(0, |old| entry_bytes(old.len()));
         let fits = chunk.len() == 1
-            || chunk.bytes() - old + entry_bytes(element.len()) <= limits.list_chunk().1;
+            || (chunk.bytes() - old + entry_bytes(element.len()) <= limits.list_chunk().1
+                && element.len() < limits.list_alone_from);
         if !fits {
             self.remove_at(position);
             self.insert(position, element, limits);
