@@ -5,7 +5,7 @@
 //! ```
 //!
 //! The sign is the level: `.` debug (trace events), `-` verbose (debug events), `*` notice (info events) and `#`
-//! warning (warn and error events). The role is `M` for a primary, `S` for a replica, `X` for a sentinel.
+//! warning (warn and error events). The role is `M`, a primary; others will follow.
 //!
 //! Lines go to standard output or are appended to a file. The file is reopened, at most once a second, when it has
 //! been renamed or removed, so that log rotation needs no signal. A line is one write. Control characters in texts
@@ -32,16 +32,8 @@ use crate::config::{Config, LogLevel};
 /// How often a log file is checked for having been moved away.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a line says about the server that wrote it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
-    /// Accepts writes.
-    Primary,
-    /// Follows a primary.
-    Replica,
-    /// Watches others.
-    Sentinel,
-}
+/// The role that lines show: there are no replicas and no sentinels yet.
+const ROLE: char = 'M';
 
 /// The log in use. Clones are the same log.
 #[derive(Clone)]
@@ -51,7 +43,6 @@ pub struct Log {
 
 struct Shared {
     level: AtomicU8,
-    role: AtomicU8,
     pid: u32,
     output: Mutex<Output>,
 }
@@ -93,7 +84,6 @@ impl Log {
         };
         let shared = Shared {
             level: AtomicU8::new(level as u8),
-            role: AtomicU8::new(b'M'),
             pid: std::process::id(),
             output: Mutex::new(output),
         };
@@ -106,16 +96,6 @@ impl Log {
     pub fn set_level(&self, level: LogLevel) {
         self.shared.level.store(level as u8, Ordering::Relaxed);
         tracing::callsite::rebuild_interest_cache();
-    }
-
-    /// Changes the role that lines show.
-    pub fn set_role(&self, role: Role) {
-        let letter = match role {
-            Role::Primary => b'M',
-            Role::Replica => b'S',
-            Role::Sentinel => b'X',
-        };
-        self.shared.role.store(letter, Ordering::Relaxed);
     }
 
     /// Says which server this is: a banner on a terminal or with `always-show-logo`, one log line otherwise.
@@ -225,8 +205,7 @@ impl<S: Subscriber> Layer<S> for RedisFormat {
         let since_epoch = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let role = char::from(self.log.shared.role.load(Ordering::Relaxed));
-        let _ = write!(line, "{}:{role} ", self.log.shared.pid);
+        let _ = write!(line, "{}:{ROLE} ", self.log.shared.pid);
         push_time(&mut line, since_epoch);
         line.push(' ');
         line.push(sign(event.metadata().level()));
@@ -373,7 +352,6 @@ mod tests {
         let text = logged(LogLevel::Debug, |log| {
             emit();
             log.set_level(LogLevel::Warning);
-            log.set_role(Role::Replica);
             emit();
         });
         let ends: Vec<&str> = text.lines().map(|line| &line[line.len() - 3..]).collect();
@@ -382,7 +360,6 @@ mod tests {
             [". t", "- d", "* i", "# w", "# e", "# w", "# e"],
             "{text}"
         );
-        assert!(text.lines().last().unwrap().contains(":S "));
     }
 
     #[test]

@@ -1,8 +1,5 @@
 //! Hardtack: a Redis-compatible in-memory store that keeps what it acknowledged.
 
-// Parts that commands to come will use.
-#![allow(dead_code, unused_imports)]
-
 mod args;
 mod client;
 mod commands;

@@ -96,12 +96,6 @@ impl Batch {
         self.requests.len()
     }
 
-    /// True if there is no request.
-    #[inline]
-    pub fn is_empty(&self) -> bool {
-        self.requests.is_empty()
-    }
-
     /// The request number `index`, which must be less than [`Batch::len`].
     #[inline]
     pub fn get(&self, index: usize) -> Request<'_> {
@@ -118,6 +112,7 @@ impl Batch {
     }
 
     /// The requests in order.
+    #[cfg(test)]
     pub fn iter(&self) -> impl Iterator<Item = Request<'_>> {
         (0..self.len()).map(|index| self.get(index))
     }
@@ -235,12 +230,8 @@ impl Parser {
         Parser::default()
     }
 
-    /// True if the last [`Parser::parse`] ended within a request.
-    pub fn is_mid_request(&self) -> bool {
-        self.pending.is_some() || self.scanned > 0
-    }
-
     /// Bytes of memory held for an incomplete request, besides the read buffer.
+    #[cfg(test)]
     pub fn memory_usage(&self) -> usize {
         self.pending_args.capacity() * size_of::<Arg>()
     }

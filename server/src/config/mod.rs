@@ -22,11 +22,16 @@ mod tests;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
 pub use file::{ConfigError, Line, Source};
-pub use live::{ApplyError, ConfigHandle, ConfigSetError, SetContext};
+pub use live::{ApplyError, ConfigHandle};
+#[cfg(test)]
+pub use live::{ConfigSetError, SetContext};
+#[cfg(test)]
+pub use value::OutputLimit;
 pub use value::{
-    Allowed, EvictionPolicy, FileMode, FsyncPolicy, LogLevel, MemoryOrPercent, OutputLimit,
-    OutputLimits, SanitizePayload, SaveRule, ShutdownFlags,
+    Allowed, EvictionPolicy, FileMode, FsyncPolicy, LogLevel, MemoryOrPercent, OutputLimits,
+    SanitizePayload, SaveRule, ShutdownFlags,
 };
 
 use table::{Backing, Directive, TABLE};
