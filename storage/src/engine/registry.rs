@@ -296,7 +296,8 @@ mod tests {
     fn what_has_expired_already_may_go() {
         use Presence::{Absent, Due, Live};
         // Whether the key was due when it was watched, what then happens to it, whether that breaks the watch.
-        let cases: [(bool, &[(Presence, Presence)], bool); 9] = [
+        type Case<'c> = (bool, &'c [(Presence, Presence)], bool);
+        let cases: [Case<'_>; 9] = [
             (true, &[(Due, Absent)], false),
             (true, &[(Due, Absent), (Absent, Live)], true),
             (true, &[(Due, Due)], false),
