@@ -133,16 +133,21 @@ impl LoadProgress {
         self.numbers_at(Instant::now())
     }
 
-    /// Ends the display and logs what was loaded. `what` begins the line, as in "DB loaded".
-    pub fn finish(&self, what: &str) {
+    /// Ends the display of a load that failed.
+    pub fn abandon(&self) {
         if let Display::Bar(bar) = &self.display {
             bar.finish_and_clear();
         }
+    }
+
+    /// Ends the display and logs what was loaded. `what` begins the line, as in "DB loaded"; `keys` are there now,
+    /// whereas the display counts those of snapshots only, since a log makes and removes keys.
+    pub fn finish(&self, what: &str, keys: u64) {
+        self.abandon();
         let elapsed = self.started.elapsed().as_secs_f64();
         let numbers = self.numbers();
         info!(
-            "{what}: {} keys, {} in {elapsed:.3} seconds",
-            numbers.keys,
+            "{what}: {keys} keys, {} in {elapsed:.3} seconds",
             HumanBytes(numbers.done_bytes)
         );
     }
@@ -243,6 +248,6 @@ mod tests {
         let progress = LoadProgress::with_display(1000, Display::Bar(bar));
         progress.advance(1000, 1);
         assert!(progress.report_if_due(progress.started + BAR_INTERVAL));
-        progress.finish("DB loaded");
+        progress.finish("DB loaded", 1);
     }
 }

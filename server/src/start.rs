@@ -102,10 +102,14 @@ fn load(server: &Server) -> Result<(), String> {
     let outcome = server
         .engine
         .load(&mut |bytes, keys| progress.advance(bytes, keys));
-    progress.finish("DB loaded");
     let report = outcome.map_err(|error| {
-        format!("Fatal error loading the DB, check server logs. Exiting. {error}")
+        progress.abandon();
+        format!("Fatal error loading the DB. Exiting. {error}")
     })?;
+    let keys = (0..server.engine.databases())
+        .map(|db| server.engine.len(db) as u64)
+        .sum();
+    progress.finish("DB loaded", keys);
     {
         let mut last = server.load_report.lock();
         last.rdb_keys = report.rdb_keys;

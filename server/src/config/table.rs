@@ -275,7 +275,7 @@ pub static TABLE: &[Directive] = &[
     row("client-query-buffer-limit", memory(MIB, MEMORY_MAX), "1gb", field!(client_query_buffer_limit)),
     row("client-output-buffer-limit", Kind::OutputLimits, "", field!(client_output_buffer_limit)),
     row("maxmemory-clients", MemoryOrPercent, "0", field!(maxmemory_clients)),
-    row("bind-source-addr", Text, "", inert("there are no outgoing connections yet")),
+    row("bind-source-addr", Text, "", inert("the only outgoing connections are MIGRATE's, and the system chooses their address")),
     row("socket-mark-id", int(0, u32::MAX as i64), "0", missing("sockets are not marked")).at_start(),
     row("tracking-table-max-keys", int(0, i64::MAX), "1000000", inert("there is no client-side caching yet")),
 
