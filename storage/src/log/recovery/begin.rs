@@ -1,0 +1,166 @@
+//! Going on: a new segment at the log's end, and a manifest that names it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64};
+
+use parking_lot::Mutex;
+
+use super::error::{OpenError, io_at};
+use super::{RecoveryReport, remove_left_overs};
+use crate::Lsn;
+use crate::disk::{Disk, DiskLock, replace_file};
+use crate::log::frame::Replid;
+use crate::log::manifest::{Entry, FileKind, Manifest};
+use crate::log::meta::SegmentIndex;
+use crate::log::rewrite::first_segment_bytes;
+use crate::log::ring::Ring;
+use crate::log::segment::{self, Names, SegmentInfo};
+use crate::log::sync::{self, Signal, SyncPoint, SyncPolicy};
+use crate::log::watermark::Watermarks;
+use crate::log::writer::{ActiveSegment, Writer};
+use crate::log::{Catalogue, Log, LogOptions, Shared};
+
+/// What recovery has learnt, before the log goes on.
+pub(super) struct Found {
+    pub manifest: Manifest,
+    pub segments: Vec<SegmentInfo>,
+    pub base_lsn: Lsn,
+    pub base_bytes: u64,
+    pub end: Lsn,
+    pub replid: Replid,
+    pub indexes: Vec<(String, SegmentIndex)>,
+    /// A base that still has its temporary name.
+    pub new_base: Option<PathBuf>,
+}
+
+/// Begins a new segment at the log's end, replaces the manifest, tidies up and starts the threads.
+pub(super) fn finish(
+    disk: Arc<dyn Disk>,
+    names: Names,
+    options: LogOptions,
+    lock: Box<dyn DiskLock>,
+    mut found: Found,
+    report: RecoveryReport,
+) -> Result<Log, OpenError> {
+    if found.new_base.is_none() {
+        remove_left_overs(&*disk, &names);
+    }
+    // The last segment may hold bytes that were never synced; the new one says that they are safe.
+    if let Some(last) = found.segments.last() {
+        let path = names.dir.join(&last.name);
+        let file = disk.open_write(&path).map_err(io_at(&path))?;
+        file.set_len(last.bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(io_at(&path))?;
+    }
+    let seq = found.manifest.last_increment_seq() + 1;
+    let name = names.increment(seq);
+    let path = names.dir.join(&name);
+    let temp = names.temp_segment(seq);
+    let prepared = segment::prepare(
+        &*disk,
+        &temp,
+        first_segment_bytes(options.segment_bytes),
+        options.policy == SyncPolicy::Always,
+    )
+    .map_err(io_at(&temp))?;
+    let mut active = ActiveSegment::begin(prepared, seq, found.replid, found.end, found.end)
+        .map_err(io_at(&temp))?;
+    disk.rename(&temp, &path).map_err(io_at(&path))?;
+    active.path = path;
+    if let (Some(temp), Some(base)) = (&found.new_base, &found.manifest.base) {
+        disk.rename(temp, &names.dir.join(&base.name))
+            .map_err(io_at(temp))?;
+    }
+    disk.sync_dir(&names.dir).map_err(io_at(&names.dir))?;
+
+    // An empty last segment is replaced by the new one; so are empty files that Redis left.
+    let emptied: Vec<String> = found
+        .segments
+        .iter()
+        .filter(|s| s.end == Some(s.start))
+        .map(|s| s.name.clone())
+        .collect();
+    found
+        .segments
+        .retain(|segment| !emptied.contains(&segment.name));
+    found
+        .manifest
+        .increments
+        .retain(|entry| !emptied.contains(&entry.name));
+    found.indexes.retain(|(name, _)| !emptied.contains(name));
+    let history: Vec<String> = found
+        .manifest
+        .history
+        .drain(..)
+        .map(|entry| entry.name)
+        .collect();
+    found.manifest.increments.push(Entry {
+        name: name.clone(),
+        seq,
+        kind: FileKind::Increment,
+    });
+    let manifest_path = names.manifest();
+    replace_file(&*disk, &manifest_path, &found.manifest.encode())
+        .map_err(io_at(&manifest_path))?;
+    for name in history.iter().chain(&emptied) {
+        for path in [names.dir.join(name), names.index(name)] {
+            // Not there, or left for the operator: the manifest no longer names it.
+            let _ = disk.remove(&path);
+        }
+    }
+    found.segments.push(SegmentInfo {
+        name,
+        seq,
+        start: found.end,
+        end: None,
+        bytes: 0,
+        framed: true,
+    });
+
+    let log_signal = Arc::new(Signal::new());
+    let wake = Arc::clone(&log_signal);
+    let (ring, consumer) = Ring::new(options.ring_bytes, found.end, Box::new(move || wake.wake()));
+    let dir = names.dir.clone();
+    let shared = Arc::new(Shared {
+        marks: Watermarks::new(found.end),
+        sync_point: SyncPoint::new(Arc::clone(&active.file), found.end),
+        writer: Mutex::new(Writer::new(consumer, active)),
+        sync_lock: Mutex::new(()),
+        catalogue: Mutex::new(Catalogue {
+            manifest: found.manifest,
+            segments: found.segments,
+            base_lsn: found.base_lsn,
+            base_bytes: found.base_bytes,
+            indexes: found.indexes,
+        }),
+        cuts: Mutex::default(),
+        prepared: Mutex::new(None),
+        want_prepared: AtomicBool::new(false),
+        policy: AtomicU8::new(0),
+        healing: AtomicBool::new(false),
+        deferred_to: AtomicU64::new(0),
+        stop: AtomicBool::new(false),
+        log_signal,
+        sync_signal: Signal::new(),
+        prepare_signal: Signal::new(),
+        manifest_lock: Mutex::new(()),
+        rewriting: AtomicBool::new(false),
+        replid: found.replid,
+        ring,
+        disk,
+        names,
+        options,
+        dir_lock: Mutex::new(Some(lock)),
+    });
+    let log = Log {
+        shared,
+        threads: Mutex::default(),
+        report,
+    };
+    log.set_policy(log.shared.options.policy);
+    *log.threads.lock() = sync::start(&log.shared).map_err(io_at(&dir))?;
+    log.shared.prepare_signal.wake();
+    Ok(log)
+}
