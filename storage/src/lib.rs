@@ -13,6 +13,7 @@ pub mod keyspace;
 pub mod log;
 pub mod rdb;
 pub mod snapshot;
+pub mod testing;
 pub mod text;
 mod types;
 pub mod value;

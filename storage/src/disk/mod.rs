@@ -13,6 +13,7 @@
 
 mod map;
 mod real;
+pub(crate) mod sim;
 #[cfg(test)]
 pub(crate) mod testing;
 

@@ -143,6 +143,24 @@ pub enum WriteOutcome {
     Failed(Failure),
 }
 
+/// Which of the log's own threads have nothing to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdleThreads {
+    /// `hardtack-log`, which writes and changes segments.
+    pub log: bool,
+    /// `hardtack-sync`.
+    pub sync: bool,
+    /// `hardtack-prep`, which prepares segments.
+    pub prepare: bool,
+}
+
+impl IdleThreads {
+    /// Whether all of them wait.
+    pub fn all(self) -> bool {
+        self.log && self.sync && self.prepare
+    }
+}
+
 /// Whether a write command may be executed now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -490,6 +508,18 @@ impl Log {
             .deferred_to
             .fetch_max(self.shared.ring.head().0, Ordering::SeqCst);
         self.shared.log_signal.wake();
+    }
+
+    /// Which of the log's own threads wait for something to do. They go on when somebody appends, waits or rotates, and
+    /// under `everysec` when a second has passed. For tests that want to go on when everything has been done.
+    pub fn idle(&self) -> IdleThreads {
+        let shared = &*self.shared;
+        IdleThreads {
+            prepare: shared.prepare_signal.is_idle(),
+            sync: shared.sync_signal.is_idle(),
+            // Last: the others may have called it.
+            log: shared.log_signal.is_idle(),
+        }
     }
 
     /// Writes and syncs everything published so far, in the calling thread, whatever the policy.

@@ -91,21 +91,21 @@ impl Signal {
         }
         let mut guard = self.lock.lock();
         self.sleeping.store(true, Ordering::SeqCst);
-        let woken = loop {
-            if self.pending.swap(false, Ordering::SeqCst) {
-                break true;
-            }
+        let mut in_time = true;
+        while in_time && !self.pending.load(Ordering::SeqCst) {
             match deadline {
                 None => self.condvar.wait(&mut guard),
-                Some(at) => {
-                    if self.condvar.wait_until(&mut guard, at).timed_out() {
-                        break self.pending.swap(false, Ordering::SeqCst);
-                    }
-                }
+                Some(at) => in_time = !self.condvar.wait_until(&mut guard, at).timed_out(),
             }
-        };
+        }
+        // Awake before the call is taken: whoever sees neither must not believe that nothing is going on.
         self.sleeping.store(false, Ordering::SeqCst);
-        woken
+        self.pending.swap(false, Ordering::SeqCst)
+    }
+
+    /// Whether the thread waits and nobody has called it.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.pending.load(Ordering::SeqCst) && self.sleeping.load(Ordering::SeqCst)
     }
 }
 
