@@ -44,7 +44,7 @@ pub(super) fn finish(
     report: RecoveryReport,
 ) -> Result<Log, OpenError> {
     if found.new_base.is_none() {
-        remove_left_overs(&*disk, &names);
+        remove_left_overs(&*disk, &names, None);
     }
     // The last segment may hold bytes that were never synced; the new one says that they are safe.
     if let Some(last) = found.segments.last() {

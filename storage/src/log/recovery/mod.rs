@@ -44,6 +44,9 @@ use replay::Recovery;
 /// The file whose lock makes a data directory one process's.
 const LOCK_FILE: &str = "hardtack.lock";
 
+/// Is there while a log is being made: without a manifest beside it the log's files hold nothing that was ever promised.
+const CREATING: &str = "temp-creating";
+
 /// What to do about damage to data that was once safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RecoverMode {
@@ -127,11 +130,21 @@ pub(super) fn exists(disk: &dyn Disk, data_dir: &Path, options: &LogOptions) -> 
     if disk.metadata(&names.dir)?.is_none() {
         return Ok(false);
     }
-    let manifest = names.manifest();
     let list = disk.list(&names.dir)?;
-    Ok(list
-        .iter()
-        .any(|name| names.recognise(name).is_some() || names.dir.join(name) == manifest))
+    Ok(if is_unfinished(&names, &list) {
+        false
+    } else {
+        let manifest = names.manifest();
+        list.iter()
+            .any(|name| names.recognise(name).is_some() || names.dir.join(name) == manifest)
+    })
+}
+
+/// True if the making of the log was cut off, by what is in its directory.
+fn is_unfinished(names: &Names, list: &[String]) -> bool {
+    let manifest = names.manifest();
+    list.iter().any(|name| name == CREATING)
+        && !list.iter().any(|name| names.dir.join(name) == manifest)
 }
 
 fn names(data_dir: &Path, options: &LogOptions) -> Names {
@@ -166,8 +179,12 @@ pub(super) fn create(
     }
     disk.create_dir(&names.dir).map_err(io_at(&names.dir))?;
     disk.sync_dir(data_dir).map_err(io_at(data_dir))?;
-    remove_left_overs(&*disk, &names);
-    // Temporary until complete: a crash must not leave a base without a manifest, which no start would accept.
+    // A crash can leave a base and a segment without a manifest, which no start would accept but for this mark.
+    let mark = names.dir.join(CREATING);
+    disk.create(&mark)
+        .and_then(|_| disk.sync_dir(&names.dir))
+        .map_err(io_at(&mark))?;
+    remove_left_overs(&*disk, &names, Some(CREATING));
     let temp = names.temp_base(1);
     let base_bytes = (|| {
         let mut writer = FileWriter::create(&*disk, &temp)?;
@@ -197,17 +214,17 @@ pub(super) fn create(
         indexes: vec![],
         new_base: Some(temp),
     };
-    finish(
-        disk,
-        names,
-        options,
-        lock,
-        found,
-        RecoveryReport {
-            end: start,
-            ..RecoveryReport::default()
-        },
-    )
+    let report = RecoveryReport {
+        end: start,
+        ..RecoveryReport::default()
+    };
+    let dir = names.dir.clone();
+    let log = finish(Arc::clone(&disk), names, options, lock, found, report)?;
+    // Gone for good before anything is promised.
+    disk.remove(&mark)
+        .and_then(|()| disk.sync_dir(&dir))
+        .map_err(io_at(&mark))?;
+    Ok(log)
 }
 
 pub(super) fn open(
@@ -236,6 +253,9 @@ fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<Manifest, OpenError> 
     }
     if disk.metadata(&path).map_err(io_at(&path))?.is_none() {
         let list = disk.list(&names.dir).map_err(io_at(&names.dir))?;
+        if is_unfinished(names, &list) {
+            return Err(OpenError::NoLog(names.dir.clone()));
+        }
         return Err(
             match list
                 .into_iter()
@@ -260,11 +280,12 @@ pub(super) fn begins_with_rdb(disk: &dyn Disk, path: &Path) -> Result<bool, Open
     }
 }
 
-fn remove_left_overs(disk: &dyn Disk, names: &Names) {
+fn remove_left_overs(disk: &dyn Disk, names: &Names, but: Option<&str>) {
     let Ok(list) = disk.list(&names.dir) else {
         return;
     };
-    for name in list.iter().filter(|name| name.starts_with(TEMP_PREFIX)) {
+    let left_over = |name: &&String| name.starts_with(TEMP_PREFIX) && but != Some(name.as_str());
+    for name in list.iter().filter(left_over) {
         if let Err(e) = disk.remove(&names.dir.join(name)) {
             tracing::warn!("log: removing the left-over {name} failed: {e}");
         }
