@@ -70,7 +70,7 @@ fn main() {
             let mut load = Load::new(&engine, hot);
             bencher.iter(|| load.turn());
             drop(load);
-            engine.close(|| {});
+            engine.close(std::time::Duration::ZERO, || {});
         });
         group.finish();
     }

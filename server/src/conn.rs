@@ -2,11 +2,12 @@
 //!
 //! Requests are handled in windows: parse up to [`WINDOW`] of them, find their commands and keys, prefetch what the
 //! look-ups will touch, run them in order. A single request is a window of one. A turn is bounded by
-//! [`TURN_REQUESTS`], after which the other connections of the thread have theirs.
+//! [`TURN_REQUESTS`], after which the other connections of the thread have theirs. A command that would take long, or
+//! wait for one that does, runs on another thread, and only its connection waits.
 
 use std::future::{Future, poll_fn};
 use std::mem;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,8 +15,9 @@ use std::task::Poll;
 use std::time::Duration;
 
 use hardtack_storage::Lsn;
+use hardtack_storage::command::work::WORK_INLINE_MAX;
 use hardtack_storage::command::{CommandSpec, Flags, KeySpec, Reply};
-use hardtack_storage::engine::{Blocked, Deliver, Request, Session, Turn};
+use hardtack_storage::engine::{Blocked, Deliver, Engine, Request, Session, Turn};
 use smallvec::SmallVec;
 use tokio::io::AsyncReadExt;
 use tokio::time::Instant;
@@ -91,12 +93,24 @@ enum Turned {
     More,
     /// A command waits; requests behind it are in the carry-over.
     Blocked(Blocked),
-    /// A command is to run on a thread of its own; so are the requests behind it kept.
-    Long,
+    /// A command is to run on another thread; it and the requests behind it are in the carry-over.
+    Elsewhere,
     /// CLIENT PAUSE holds the next request back.
     Paused,
     /// The connection ends when its replies have left.
     Close,
+}
+
+/// What came of a command on another thread.
+enum Ran {
+    /// Its reply is on its way.
+    Answered,
+    /// It waits for a key.
+    Blocked(Blocked),
+    /// The connection ends when its replies have left.
+    Close,
+    /// The client was disconnected meanwhile.
+    Gone,
 }
 
 /// Requests that were parsed but not run yet, with the buffer they stand in.
@@ -174,9 +188,21 @@ impl Conn {
                         return;
                     }
                 }
-                Turned::Long => {
+                Turned::Elsewhere => {
                     let Some(carry) = &mut carry else { return };
-                    self.run_long(carry).await;
+                    match self.run_elsewhere(carry).await {
+                        Ran::Answered => {}
+                        Ran::Blocked(blocked) => {
+                            if !self.wait(blocked, &mut carry.buf).await {
+                                return;
+                            }
+                        }
+                        Ran::Close => {
+                            self.out.below(0).await;
+                            return;
+                        }
+                        Ran::Gone => return,
+                    }
                 }
                 Turned::Paused => self.wait_for_pause().await,
                 Turned::Close => {
@@ -242,16 +268,12 @@ impl Conn {
             .net_input_bytes
             .add(buf.len() as u64);
         let batch = self.local.batch.take();
-        Some(self.run_batch(
-            Carry {
-                buf,
-                batch,
-                next: 0,
-                consumed: 0,
-                stop: Stop::Full,
-            },
-            carry,
-        ))
+        let read = Carry {
+            buf,
+            batch,
+            ..Carry::empty()
+        };
+        Some(self.run_batch(read, carry))
     }
 
     /// Runs the requests of a buffer for one turn. What has to be run later goes to `rest`.
@@ -303,7 +325,7 @@ impl Conn {
                 local.batch.replace(carry.batch);
                 keep(carry.buf, &mut self.partial, &local);
             }
-            Turned::More | Turned::Blocked(_) | Turned::Long | Turned::Paused => {
+            Turned::More | Turned::Blocked(_) | Turned::Elsewhere | Turned::Paused => {
                 *rest = Some(carry)
             }
         }
@@ -362,8 +384,8 @@ impl Conn {
                     self.observe(carry.buf.len());
                 }
             }
-            if self.is_long(&turn, entry) {
-                return Some(Turned::Long);
+            if self.runs_elsewhere(&turn, entry, &args) {
+                return Some(Turned::Elsewhere);
             }
             carry.next = index + 1;
             let request = Request {
@@ -464,73 +486,100 @@ impl Conn {
         handle.seen.blocked.store(false, Ordering::Relaxed);
     }
 
-    /// Whether a command is to run on a thread of its own, because it may take long.
-    fn is_long(&self, turn: &Turn<'_>, entry: Option<&Arc<Entry>>) -> bool {
-        const SMALL_DATABASE: usize = 10_000;
-        entry.is_some_and(|entry| {
-            entry.spec.flags.has(Flags::LONG)
-                && self.session.transaction.is_none()
-                && match entry.run {
-                    Run::Server(_) => true,
-                    // They wait for a file or another server.
-                    Run::Data(_) if matches!(entry.spec.name, "flushall" | "migrate") => true,
-                    Run::Data(_) | Run::Part(_) => {
-                        turn.key_counts(self.session.db).0 > SMALL_DATABASE
-                    }
-                }
-        })
+    /// Whether a command is to run on another thread: it would take long, or have to wait for a command that does.
+    #[inline]
+    fn runs_elsewhere(&self, turn: &Turn<'_>, entry: Option<&Arc<Entry>>, args: &[&[u8]]) -> bool {
+        let Some(entry) = entry else { return false };
+        let may_be =
+            entry.may_take_long || args.len() as u64 > WORK_INLINE_MAX || turn.has_long_commands();
+        may_be && self.belongs_elsewhere(turn, entry, args)
     }
 
-    /// Runs the next request of the carry-over on a thread of its own.
-    async fn run_long(&mut self, carry: &mut Carry) {
-        let parsed = carry.batch.get(carry.next);
-        let args: Vec<Vec<u8>> = parsed
-            .args
-            .iter()
-            .map(|arg| arg.of(&carry.buf).to_vec())
-            .collect();
-        carry.next += 1;
+    #[cold]
+    fn belongs_elsewhere(&self, turn: &Turn<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
+        if !entry.spec.arity_fits(args.len()) {
+            return false;
+        }
+        let spec = entry.run.spec_of(entry.spec);
+        match entry.run {
+            _ if entry.spec.name == "exec" => turn.transaction_runs_elsewhere(&self.session),
+            // It is only queued.
+            _ if self.session.transaction.is_some() => false,
+            Run::Data(_) | Run::Server(_) => turn.runs_elsewhere(&self.session, spec, args),
+            Run::Part(_) => turn.runs_elsewhere(&self.session, spec, &args[1..]),
+        }
+    }
+
+    /// Runs the next request of the carry-over on another thread.
+    async fn run_elsewhere(&mut self, carry: &mut Carry) -> Ran {
         let server = self.local.server.clone();
-        let entry = self.find(&server, &args[0], args.get(1).map(Vec::as_slice));
         let handle = self.client.handle.clone();
-        let mut client = mem::replace(&mut self.client, Client::gone(handle));
-        let mut session = mem::take(&mut self.session);
-        let mut reply = Reply::with_protocol(self.reply.resp3());
-        let job = tokio::task::spawn_blocking(move || {
-            let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
-            let mut worker = server.engine.worker();
-            let mut turn = worker.turn();
-            let request = Request::new(&args);
-            let entry = entry.as_ref();
-            let step = dispatch::run(
-                &server,
-                &mut client,
-                &mut session,
-                &mut turn,
-                entry,
-                request,
-                None,
-                &mut std::time::Instant::now(),
-                &mut reply,
-            );
-            client.silence(&mut reply, 0);
-            (client, session, reply, step)
-        });
-        let Ok((client, session, mut reply, step)) = job.await else {
-            // Only a panic gets here, and a panic aborts the process.
-            self.client.handle.kill();
-            return;
+        let request = carry.batch.get(carry.next);
+        let name = request.args[0].of(&carry.buf);
+        let subcommand = request.args.get(1).map(|arg| arg.of(&carry.buf));
+        let entry = self.find(&server, name, subcommand);
+        let mut away = Away {
+            client: mem::replace(&mut self.client, Client::gone(handle.clone())),
+            session: mem::take(&mut self.session),
+            reply: Reply::with_protocol(self.reply.resp3()),
+            carry: mem::replace(carry, Carry::empty()),
+            step: Step::Done(Lsn::ZERO),
         };
+        let deliver = self.deliver.clone();
+        let engine = server.engine.clone();
+        let mut job = tokio::task::spawn_blocking(move || {
+            away.run(&server, entry.as_ref(), &deliver);
+            away
+        });
+        let done = poll_fn(|cx| {
+            handle.waker().register(cx.waker());
+            match Pin::new(&mut job).poll(cx) {
+                Poll::Ready(done) => Poll::Ready(Some(done)),
+                Poll::Pending if handle.is_killed() => Poll::Ready(None),
+                Poll::Pending => Poll::Pending,
+            }
+        });
+        let away = match done.await {
+            Some(Ok(away)) => away,
+            // Only a panic gets here, and a panic aborts the process.
+            Some(Err(_)) => {
+                handle.kill();
+                return Ran::Gone;
+            }
+            None => {
+                // The client need not wait for the end of the command; what it leaves behind has to.
+                tokio::task::spawn_local(async move {
+                    if let Ok(mut away) = job.await {
+                        away.end(&engine);
+                    }
+                });
+                return Ran::Gone;
+            }
+        };
+        let Away {
+            client,
+            session,
+            mut reply,
+            carry: mut returned,
+            step,
+        } = away;
+        returned.next += 1;
+        *carry = returned;
         self.client = client;
         self.session = session;
         self.reply.set_resp3(reply.resp3());
-        self.reply.buffer_mut().append(reply.buffer_mut());
-        let lsn = if let Step::Done(lsn) = step {
-            lsn
+        if self.reply.bytes().is_empty() {
+            mem::swap(self.reply.buffer_mut(), reply.buffer_mut());
         } else {
-            Lsn::ZERO
+            self.reply.buffer_mut().append(reply.buffer_mut());
+        }
+        let (lsn, ran) = match step {
+            Step::Done(lsn) if self.client.close_after_reply => (lsn, Ran::Close),
+            Step::Done(lsn) => (lsn, Ran::Answered),
+            Step::Blocked(blocked) => (Lsn::ZERO, Ran::Blocked(blocked)),
         };
         self.hand_over(lsn);
+        ran
     }
 
     /// Waits until a blocked command is served, its time is up, or the client goes.
@@ -647,6 +696,68 @@ impl Conn {
             .store(session.watched() as u32, Ordering::Relaxed);
         seen.query_buffer.store(query_bytes, Ordering::Relaxed);
         self.client.handle.set_last_command(self.last_spec);
+    }
+}
+
+impl Carry {
+    fn empty() -> Carry {
+        Carry {
+            buf: Vec::new(),
+            batch: Batch::default(),
+            next: 0,
+            consumed: 0,
+            stop: Stop::Full,
+        }
+    }
+}
+
+/// What a command on another thread needs of its connection.
+struct Away {
+    client: Client,
+    session: Session,
+    reply: Reply,
+    carry: Carry,
+    step: Step,
+}
+
+impl Away {
+    /// Runs the next request of the carry-over.
+    fn run(
+        &mut self,
+        server: &Arc<Server>,
+        entry: Option<&Arc<Entry>>,
+        deliver: &Arc<dyn Deliver>,
+    ) {
+        let buf = &self.carry.buf[..];
+        let parsed = self.carry.batch.get(self.carry.next);
+        let args: Vec<&[u8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
+        let request = Request {
+            args: &args,
+            raw: parsed.raw.map(|range| &buf[range]),
+            hint: None,
+        };
+        let mut worker = server.engine.worker();
+        let mut turn = worker.long_turn();
+        self.step = dispatch::run(
+            server,
+            &mut self.client,
+            &mut self.session,
+            &mut turn,
+            entry,
+            request,
+            Some(deliver),
+            &mut std::time::Instant::now(),
+            &mut self.reply,
+        );
+        self.client.silence(&mut self.reply, 0);
+    }
+
+    /// Ends what the command has left behind: its client is gone.
+    fn end(&mut self, engine: &Engine) {
+        if let Step::Blocked(blocked) = &self.step {
+            engine.stop_waiting(blocked.id);
+        }
+        engine.end_session(&mut self.session);
     }
 }
 

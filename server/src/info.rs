@@ -177,6 +177,7 @@ fn clients(page: &mut Page<'_>) {
     );
     page.field("blocked_clients", blocked_clients(server));
     page.field("tracking_clients", 0);
+    page.field("long_commands", server.engine.long_commands());
 }
 
 /// Clients whose command waits for a key, or for the end of CLIENT PAUSE.

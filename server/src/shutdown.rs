@@ -41,7 +41,11 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
             }
         }
     }
-    server.engine.close(|| {
+    let patience = match flags.now {
+        true => Duration::ZERO,
+        false => Duration::from_secs(config.shutdown_timeout.into()),
+    };
+    server.engine.close(patience, || {
         let leftovers = [&config.pidfile, &config.unixsocket];
         for path in leftovers.into_iter().flatten() {
             remove(&config.resolve(path));

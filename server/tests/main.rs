@@ -2,6 +2,7 @@
 //!
 //! * [`golden`]: transcripts of every command family, recorded from redis-server, replayed against Hardtack;
 //! * [`crash`]: a killed server keeps what it acknowledged;
+//! * [`stall`]: nobody waits for another client's long command;
 //! * [`interop`]: Hardtack and redis-server start on each other's directories.
 //!
 //! Tests that need a stock redis-server 7 are marked `#[ignore]` with that reason; run them with `--include-ignored`.
@@ -10,4 +11,5 @@
 mod crash;
 mod golden;
 mod interop;
+mod stall;
 mod support;

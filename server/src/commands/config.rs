@@ -1,6 +1,6 @@
 //! CONFIG: looking at settings and changing them while the server runs.
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Work};
 
 use super::{Call, CallResult, DONE, ServerCommand, help};
 use crate::config::live::SetContext;
@@ -60,7 +60,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "config|rewrite",
         arity: 2,
-        flags: SUB.flags.with(Flags::LONG),
+        work: Work::Waits,
         since: "2.8.0",
         summary: "Brings the configuration file up to date.",
         ..SUB
@@ -68,7 +68,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
     CommandSpec {
         name: "config|set",
         arity: -4,
-        flags: SUB.flags.with(Flags::LONG),
+        work: Work::Waits,
         complexity: "O(N) where N is the number of directives that are set",
         summary: "Changes directives: all of those named, or none.",
         syntax: "parameter value [parameter value ...]",

@@ -3,7 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Reply};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Reply, Work};
 use hardtack_storage::text::{double, integer};
 use hardtack_storage::value::Limits;
 use std::sync::atomic::Ordering;
@@ -20,8 +20,8 @@ pub(super) static COMMANDS: &[ServerCommand] = &[ServerCommand {
         flags: Flags::ADMIN
             .with(Flags::NOSCRIPT)
             .with(Flags::LOADING)
-            .with(Flags::STALE)
-            .with(Flags::LONG),
+            .with(Flags::STALE),
+        work: Work::Waits,
         group: Group::Server,
         complexity: "Depends on the subcommand.",
         summary: "Looks inside the server, and makes it do what tests need.",

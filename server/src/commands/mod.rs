@@ -161,6 +161,16 @@ pub enum Run {
     Server(fn(&mut Call<'_, '_>) -> CallResult),
 }
 
+impl Run {
+    /// The description that says which keys it names, and what its work is; `spec` is that of its entry.
+    pub fn spec_of(self, spec: &'static CommandSpec) -> &'static CommandSpec {
+        match self {
+            Run::Data(command) | Run::Part(command) => &command.spec,
+            Run::Server(_) => spec,
+        }
+    }
+}
+
 /// What INFO's `commandstats` says of one command.
 #[derive(Default)]
 pub struct CommandStats {
@@ -193,6 +203,8 @@ pub struct Entry {
     pub spec: &'static CommandSpec,
     /// How it is run.
     pub run: Run,
+    /// Whether it may take long; EXEC may, by what is queued.
+    pub may_take_long: bool,
     /// What was counted.
     pub stats: CommandStats,
     /// Its subcommands, if it is a container.
@@ -209,6 +221,7 @@ impl Entry {
         Entry {
             spec,
             run,
+            may_take_long: run.spec_of(spec).may_take_long() || spec.name == "exec",
             stats: CommandStats::default(),
             subcommands: subcommands.collect(),
         }

@@ -1,6 +1,6 @@
 //! Snapshots, compaction of the log, and the end of the server.
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Work};
 use hardtack_storage::engine::{BeginError, SnapshotKind};
 
 use super::{Call, CallResult, DONE, ServerCommand};
@@ -20,6 +20,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
     ServerCommand {
         spec: CommandSpec {
             name: "bgrewriteaof",
+            work: Work::Waits,
             summary: "Compacts the log in the background.",
             ..SPEC
         },
@@ -28,6 +29,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
     ServerCommand {
         spec: CommandSpec {
             name: "bgsave",
+            work: Work::Waits,
             arity: -1,
             summary: "Writes the RDB file in the background.",
             syntax: "[SCHEDULE]",
@@ -48,7 +50,8 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
     ServerCommand {
         spec: CommandSpec {
             name: "save",
-            flags: SPEC.flags.with(Flags::NO_MULTI).with(Flags::LONG),
+            flags: SPEC.flags.with(Flags::NO_MULTI),
+            work: Work::Waits,
             complexity: "O(N) where N is the number of keys in all databases",
             summary: "Writes the RDB file before it answers. Other clients are served meanwhile.",
             ..SPEC
@@ -64,8 +67,8 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
                 .with(Flags::LOADING)
                 .with(Flags::STALE)
                 .with(Flags::NO_MULTI)
-                .with(Flags::ALLOW_BUSY)
-                .with(Flags::LONG),
+                .with(Flags::ALLOW_BUSY),
+            work: Work::Waits,
             complexity: "O(N) where N is the number of keys in all databases, if the RDB file is written; otherwise O(1)",
             summary: "Ends the server.",
             syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",

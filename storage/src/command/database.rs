@@ -1,6 +1,8 @@
 //! Whole databases: their size, emptying and exchanging them.
 
-use super::{Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, Group, WholeKeyspace};
+use super::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, Group, WholeKeyspace, Work,
+};
 use crate::text::integer;
 use crate::types::DbIndex;
 
@@ -27,8 +29,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "flushall",
+            work: Work::Waits,
             arity: -1,
-            flags: Flags::WRITE.with(Flags::ALL_KEYS).with(Flags::LONG),
+            flags: Flags::WRITE.with(Flags::ALL_KEYS),
             complexity: "O(1); the memory is freed in the background.",
             summary: "Removes all keys of all databases.",
             syntax: "[ASYNC | SYNC]",
@@ -39,6 +42,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "flushdb",
+            work: Work::Waits,
             arity: -1,
             complexity: "O(1); the memory is freed in the background.",
             summary: "Removes all keys of the selected database.",
@@ -50,6 +54,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "swapdb",
+            work: Work::Waits,
             arity: 3,
             flags: Flags::WRITE.with(Flags::FAST).with(Flags::ALL_KEYS),
             since: "4.0.0",

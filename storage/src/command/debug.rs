@@ -13,7 +13,8 @@ use sha1_smol::Sha1;
 use super::dump::rdb_value;
 use super::generic::{encoding, reference_count, walk_slots};
 use super::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, Group, KeyClass, KeySpec, is_due,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, Group, KeyClass, KeySpec, Work,
+    is_due, work,
 };
 use crate::engine::Settings;
 use crate::keyspace::{Record, ValueRef};
@@ -34,8 +35,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "debug|digest",
+            work: Work::Waits,
             arity: 1,
-            flags: Flags::ADMIN.with(Flags::ALL_KEYS).with(Flags::LONG),
+            flags: Flags::ADMIN.with(Flags::ALL_KEYS),
             complexity: "O(N) where N is the size of all data.",
             summary: "Returns a digest of all databases. Reached through DEBUG.",
             ..SPEC
@@ -45,6 +47,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "debug|digest-value",
+            work: Work::Grows(work::every_key),
             arity: -1,
             keys: KeySpec::all("RO access"),
             complexity: "O(N) where N is the size of the values.",
@@ -69,8 +72,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "debug|populate",
+            work: Work::Waits,
             arity: -2,
-            flags: Flags::ADMIN.with(Flags::ALL_KEYS).with(Flags::LONG),
+            flags: Flags::ADMIN.with(Flags::ALL_KEYS),
             complexity: "O(N) where N is the number of keys.",
             summary: "Creates keys for a test; they are not logged. Reached through DEBUG.",
             syntax: "count [prefix [size]]",
@@ -81,6 +85,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "memory|usage",
+            work: Work::Grows(work::samples),
             arity: -2,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO"),

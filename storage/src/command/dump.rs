@@ -1,7 +1,8 @@
 //! DUMP and RESTORE: a value as bytes, and back.
 
 use super::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, string_kind,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, Work,
+    string_kind, work,
 };
 use crate::keyspace::{Record, ValueRef};
 use crate::rdb::{self, RestoreError, Restored};
@@ -18,6 +19,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "dump",
+            work: Work::Grows(work::dump),
             arity: 2,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -31,6 +33,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "restore",
+            work: Work::Grows(work::restore),
             arity: -4,
             flags: Flags::WRITE.with(Flags::DENYOOM),
             keys: KeySpec::first("OW update"),

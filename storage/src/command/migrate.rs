@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::dump::rdb_value;
 use super::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, Keys,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, Keys, Work,
 };
 use crate::rdb;
 use crate::text::integer;
@@ -69,8 +69,9 @@ pub struct Delivery {
 pub(super) static COMMANDS: &[Command] = &[Command {
     spec: CommandSpec {
         name: "migrate",
+        work: Work::Waits,
         arity: -6,
-        flags: Flags::WRITE.with(Flags::LONG).with(Flags::MOVABLE_KEYS),
+        flags: Flags::WRITE.with(Flags::MOVABLE_KEYS),
         keys: KeySpec::Custom {
             first: 3,
             last: 3,

@@ -37,6 +37,7 @@ mod string;
 mod table;
 #[cfg(test)]
 pub(crate) mod testkit;
+pub mod work;
 mod zset;
 
 pub use ctx::{
@@ -49,6 +50,7 @@ pub use migrate::{Carrier, Credentials, Delivery, Destination, Parcel};
 pub use reply::{DeferredLen, Reply};
 pub use spec::{Access, ArgsTest, CommandSpec, Flags, Group, KeySpec, Keys};
 pub use table::{commands, find};
+pub use work::Work;
 
 /// What a command function returns: the reply has been written to the context, or an error is to be.
 pub type CommandResult = Result<(), CommandError>;

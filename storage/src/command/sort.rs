@@ -10,6 +10,7 @@ use std::ops::Range;
 
 use super::{
     Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeyClass, KeySpec, Keys,
+    Work, work,
 };
 use crate::keyspace::{Record, ValueRef};
 use crate::text::{double, integer};
@@ -23,11 +24,11 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sort",
+            work: Work::Grows(work::sort),
             arity: -2,
             flags: Flags::WRITE
                 .with(Flags::DENYOOM)
                 .with(Flags::MOVABLE_KEYS)
-                .with(Flags::LONG)
                 .with(Flags::ALL_KEYS),
             keys: KeySpec::Custom {
                 first: 1,
@@ -49,10 +50,10 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sort_ro",
+            work: Work::Grows(work::sort),
             arity: -2,
             flags: Flags::READONLY
                 .with(Flags::MOVABLE_KEYS)
-                .with(Flags::LONG)
                 .with(Flags::ALL_KEYS),
             keys: KeySpec::first("RO access"),
             all_keys_if: Some(names_other_keys),

@@ -4,6 +4,7 @@
 use smallvec::SmallVec;
 use std::ops::BitOr;
 
+use super::Work;
 use crate::text::integer;
 
 /// Properties of a command, as COMMAND INFO shows them.
@@ -47,8 +48,6 @@ impl Flags {
     pub const ALLOW_BUSY: Flags = Flags(1 << 15);
     /// Which keys it names depends on more than positions (COMMAND INFO's `movablekeys`).
     pub const MOVABLE_KEYS: Flags = Flags(1 << 16);
-    /// Runs on a worker thread, so that it does not own its connection's I/O thread.
-    pub const LONG: Flags = Flags(1 << 17);
     /// Takes the whole keyspace (the gate, exclusively), unless [`CommandSpec::all_keys_if`] says otherwise.
     pub const ALL_KEYS: Flags = Flags(1 << 18);
     /// Walks a database slot by slot (KEYS, SCAN, RANDOMKEY); alone it locks one slot at a time.
@@ -309,6 +308,8 @@ pub struct CommandSpec {
     /// For a command with [`Flags::ALL_KEYS`] that needs them with some arguments only: whether these are such. With
     /// others it is confined to the keys that its specification finds.
     pub all_keys_if: Option<ArgsTest>,
+    /// What its work depends on: where it may be much, the command may be run on another thread.
+    pub work: Work,
     /// Chapter.
     pub group: Group,
     /// Version of Redis that introduced it.
@@ -348,6 +349,7 @@ impl CommandSpec {
         flags: Flags::NONE,
         keys: KeySpec::None,
         all_keys_if: None,
+        work: Work::Little,
         group: Group::Generic,
         since: "1.0.0",
         complexity: "O(1)",

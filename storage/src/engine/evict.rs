@@ -40,7 +40,9 @@ fn evict_one(turn: &mut Turn<'_>) -> bool {
         .gate
         .as_deref()
         .expect("a turn holds the gate between commands");
-    let Some(victim) = choose(gate, settings, now) else {
+    // A slot that a long command has is passed over, unless the turn may wait for it.
+    let may_lock = |slot: u16| turn.is_long() || !shared.keyspace.is_marked(slot);
+    let Some(victim) = choose(gate, settings, now, &may_lock) else {
         return false;
     };
     let key: KeyRef<'_> = shared.keyspace.key(&victim.name);
@@ -69,7 +71,12 @@ fn evict_one(turn: &mut Turn<'_>) -> bool {
 }
 
 /// Samples keys and returns the one that should go first.
-fn choose(gate: &Gate, settings: &Settings, now: UnixMillis) -> Option<Candidate> {
+fn choose(
+    gate: &Gate,
+    settings: &Settings,
+    now: UnixMillis,
+    may_lock: &dyn Fn(u16) -> bool,
+) -> Option<Candidate> {
     let volatile = settings.maxmemory_policy.is_volatile();
     let eligible = |db: DbIndex| {
         if volatile {
@@ -87,7 +94,11 @@ fn choose(gate: &Gate, settings: &Settings, now: UnixMillis) -> Option<Candidate
         let db = *databases.get(rng.random_range(0..databases.len().max(1)))?;
         let first = rng.random_range(0..SLOT_TRIES);
         let found = (0..SLOT_TRIES).find_map(|step| {
-            let slot = gate.lock(db, ((first + step) % SLOT_TRIES) as u16);
+            let number = ((first + step) % SLOT_TRIES) as u16;
+            if !may_lock(number) {
+                return None;
+            }
+            let slot = gate.lock(db, number);
             let count = if volatile {
                 slot.volatile_len()
             } else {

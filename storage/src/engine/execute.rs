@@ -9,6 +9,9 @@
 //!    one effect is wrapped in MULTI/EXEC;
 //! 4. leaves the record's LSN in the slots. A reader of those slots learns from it which LSN its reply depends on;
 //! 5. unlocks, and serves the clients that waited for what it wrote.
+//!
+//! Commands that take long run in a turn of their own, on a thread of their own ([`Worker::long_turn`]): which they are
+//! [`Turn::runs_elsewhere`] says, and `keyspace::long` how the other threads get around them.
 
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
@@ -18,10 +21,12 @@ use super::registry::{Presence, Waiter};
 use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
 use crate::command::{
-    BlockRequest, Command, CommandError, Ctx, Data, Effects, Flags, HeldSlots, KeySpec, Locks,
-    Reply, Waiting, WholeKeyspace, encode, is_due, lock_order,
+    BlockRequest, Command, CommandError, CommandSpec, Ctx, Data, Effects, Flags, HeldSlots,
+    KeySpec, Locks, Reply, Waiting, WholeKeyspace, encode, is_due, lock_order,
 };
-use crate::keyspace::{ExclusiveGate, Gate, KeyRef, SharedGate, SlotGuard};
+use crate::keyspace::{
+    ExclusiveGate, Gate, KeyRef, LongPass, SharedGate, SlotGuard, TurnCounter, TurnMark,
+};
 use crate::log::Appender;
 use crate::types::{DbIndex, Lsn, UnixMillis};
 
@@ -48,6 +53,16 @@ pub struct Worker {
     engine: Engine,
     log: LogAccess,
     effects: Effects,
+    /// For its short turns, once it has had one.
+    turns: Option<Arc<TurnCounter>>,
+}
+
+/// How a turn is inside the keyspace.
+enum Inside<'w> {
+    /// For an instant.
+    Briefly(#[expect(dead_code, reason = "held for its end")] TurnMark<'w>),
+    /// For as long as it takes.
+    ForLong(#[expect(dead_code, reason = "held for its end")] LongPass<'w>),
 }
 
 /// One batch of commands.
@@ -56,6 +71,10 @@ pub struct Turn<'w> {
     pub(super) settings: arc_swap::Guard<Arc<Settings>>,
     /// Held shared between commands.
     pub(super) gate: Option<SharedGate<'w>>,
+    /// `None` while it has left the keyspace.
+    inside: Option<Inside<'w>>,
+    /// For a short turn; `None` in a long one.
+    counter: Option<&'w TurnCounter>,
     pub(super) log: &'w mut LogAccess,
     pub(super) effects: &'w mut Effects,
     pub(super) now: UnixMillis,
@@ -108,6 +127,7 @@ impl Worker {
             engine,
             log: LogAccess::default(),
             effects: Effects::default(),
+            turns: None,
         }
     }
 
@@ -118,22 +138,80 @@ impl Worker {
 
     /// Begins a batch. Until it ends nobody can take the whole keyspace, so it must be short.
     pub fn turn(&mut self) -> Turn<'_> {
-        let shared = self.engine.shared();
-        let gate = shared.keyspace.enter();
-        self.log.refresh(shared);
-        Turn {
-            shared,
-            settings: shared.settings.load(),
-            gate: Some(gate),
-            log: &mut self.log,
-            effects: &mut self.effects,
-            now: UnixMillis::now(),
-            replay: false,
+        let keyspace = &self.engine.shared().keyspace;
+        let counter = self.turns.get_or_insert_with(|| keyspace.count_turns());
+        Turn::begin(
+            self.engine.shared(),
+            Some(counter),
+            &mut self.log,
+            &mut self.effects,
+        )
+    }
+
+    /// Begins a batch that may take long: its commands mark the slots that they are about to lock. For threads that
+    /// nobody waits for.
+    pub fn long_turn(&mut self) -> Turn<'_> {
+        Turn::begin(self.engine.shared(), None, &mut self.log, &mut self.effects)
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if let Some(turns) = &self.turns {
+            self.engine.shared().keyspace.stop_counting(turns);
         }
     }
 }
 
 impl<'w> Turn<'w> {
+    fn begin(
+        shared: &'w Shared,
+        counter: Option<&'w TurnCounter>,
+        log: &'w mut LogAccess,
+        effects: &'w mut Effects,
+    ) -> Turn<'w> {
+        let mut turn = Turn {
+            shared,
+            settings: shared.settings.load(),
+            gate: None,
+            inside: None,
+            counter,
+            log,
+            effects,
+            now: UnixMillis::now(),
+            replay: false,
+        };
+        turn.enter();
+        turn
+    }
+
+    /// Enters the keyspace.
+    fn enter(&mut self) {
+        let keyspace = &self.shared.keyspace;
+        (self.inside, self.gate) = match self.counter {
+            Some(counter) => {
+                let gate = keyspace.enter();
+                (Some(Inside::Briefly(counter.begin())), Some(gate))
+            }
+            None => {
+                let (pass, gate) = keyspace.enter_long();
+                (Some(Inside::ForLong(pass)), Some(gate))
+            }
+        };
+        self.log.refresh(self.shared);
+    }
+
+    /// Leaves the keyspace: who wants the whole of it need not wait for this turn.
+    fn leave(&mut self) {
+        self.gate = None;
+        self.inside = None;
+    }
+
+    /// Whether it is one of those that may take long.
+    pub(super) fn is_long(&self) -> bool {
+        self.counter.is_none()
+    }
+
     /// The time of the batch.
     pub fn now(&self) -> UnixMillis {
         self.now
@@ -204,7 +282,7 @@ impl<'w> Turn<'w> {
                 .gate
                 .take()
                 .expect("a turn holds the gate between commands");
-            let mut locks = lock_keys(self.shared, &gate, db, command, &request);
+            let mut locks = lock_keys(self.shared, &gate, self.is_long(), db, command, &request);
             let waiting = match deliver {
                 Some(_) => Waiting::Allowed,
                 None => Waiting::Forbidden,
@@ -266,22 +344,20 @@ impl<'w> Turn<'w> {
         &mut self,
         work: impl FnOnce(&mut Self, &mut ExclusiveGate<'w>) -> R,
     ) -> R {
-        self.gate = None;
+        self.leave();
         let mut gate = self.shared.keyspace.enter_exclusive();
         self.log.refresh(self.shared);
         let result = work(self, &mut gate);
         drop(gate);
-        self.gate = Some(self.shared.keyspace.enter());
-        self.log.refresh(self.shared);
+        self.enter();
         result
     }
 
     /// Lets go of the keyspace while `work` runs, which may take the whole of it, or long.
     pub fn outside<R>(&mut self, work: impl FnOnce() -> R) -> R {
-        self.gate = None;
+        self.leave();
         let result = work();
-        self.gate = Some(self.shared.keyspace.enter());
-        self.log.refresh(self.shared);
+        self.enter();
         self.settings = self.shared.settings.load();
         result
     }
@@ -470,14 +546,20 @@ pub(super) fn settle_slot(slot: &mut SlotGuard<'_>, lsn: Option<Lsn>) {
     }
 }
 
-/// Locks the slots of a command's keys.
+/// Locks the slots of a command's keys; in a long turn they are marked first.
 fn lock_keys<'g>(
-    shared: &Shared,
+    shared: &'g Shared,
     gate: &'g Gate,
+    is_long: bool,
     db: DbIndex,
     command: &Command,
     request: &Request<'_>,
 ) -> Locks<'g> {
+    if is_long {
+        let mut ids = SmallVec::new();
+        key_slots(shared, db, &command.spec, request.args, &mut ids);
+        return lock_slots(shared, gate, is_long, ids);
+    }
     let mut held = SmallVec::new();
     match (&command.spec.keys, request.args) {
         (KeySpec::None, _) => {}
@@ -495,38 +577,56 @@ fn lock_keys<'g>(
         }
         _ => {
             let mut ids = SmallVec::new();
-            key_slots(shared, db, command, request.args, &mut ids);
-            lock_slots(gate, ids, &mut held);
+            key_slots(shared, db, &command.spec, request.args, &mut ids);
+            return lock_slots(shared, gate, is_long, ids);
         }
     }
-    Locks::Few { gate, held }
+    Locks::Few {
+        gate,
+        held,
+        marks: None,
+    }
 }
 
 /// The places in the lock order of the slots of a command's keys.
 pub(super) fn key_slots(
     shared: &Shared,
     db: DbIndex,
-    command: &Command,
+    spec: &CommandSpec,
     args: &[&[u8]],
     ids: &mut SmallVec<[u32; 8]>,
 ) {
-    for position in command.spec.keys.positions(args) {
+    for position in spec.keys.positions(args) {
         ids.push(lock_order(db, shared.keyspace.key(args[position]).slot));
     }
 }
 
-/// Locks slots in their order, each once.
+/// Locks slots in their order, each once; in a long turn they are marked first.
 pub(super) fn lock_slots<'g>(
+    shared: &'g Shared,
     gate: &'g Gate,
+    is_long: bool,
     mut ids: SmallVec<[u32; 8]>,
-    held: &mut HeldSlots<'g>,
-) {
+) -> Locks<'g> {
     ids.sort_unstable();
     ids.dedup();
-    held.extend(
-        ids.into_iter()
-            .map(|id| (id, gate.lock((id >> 14) as DbIndex, (id & 0x3fff) as u16))),
-    );
+    let marks = is_long.then(|| {
+        let slots = ids.iter().map(|id| slot_of(*id).1).collect();
+        shared.keyspace.mark(slots)
+    });
+    let held: HeldSlots<'g> = ids
+        .into_iter()
+        .map(|id| {
+            let (db, slot) = slot_of(id);
+            (id, gate.lock(db, slot))
+        })
+        .collect();
+    Locks::Few { gate, held, marks }
+}
+
+/// The slot at a place in the lock order.
+pub(super) fn slot_of(id: u32) -> (DbIndex, u16) {
+    ((id >> 14) as DbIndex, (id & 0x3fff) as u16)
 }
 
 /// Registers a command that has to wait. The caller holds the slots of its keys.
@@ -579,7 +679,14 @@ impl Turn<'_> {
             .gate
             .take()
             .expect("a turn holds the gate between commands");
-        let mut locks = lock_keys(self.shared, &gate, waiter.db, waiter.command, &request);
+        let mut locks = lock_keys(
+            self.shared,
+            &gate,
+            self.is_long(),
+            waiter.db,
+            waiter.command,
+            &request,
+        );
         let ran = self.run_command(
             waiter.command,
             request,

@@ -8,6 +8,7 @@ mod expire;
 mod housekeeping;
 mod load;
 mod persist;
+mod place;
 mod reaper;
 mod registry;
 mod reload;
@@ -23,6 +24,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
@@ -261,15 +263,33 @@ impl Engine {
     }
 
     /// Holds all commands back for good, closes the log, and calls `finally`, which ends the process.
-    pub fn close(&self, finally: impl FnOnce()) {
+    ///
+    /// A command that takes longer than `patience` is given up: it has not been answered, and will not be.
+    pub fn close(&self, patience: Duration, finally: impl FnOnce()) {
         let shared = self.shared();
         self.cancel_snapshot();
-        let gate = shared.keyspace.enter_exclusive();
-        if let Some(log) = shared.log.swap(None) {
-            close_log(log);
+        let gate = shared.keyspace.try_enter_exclusive(patience);
+        match (&gate, shared.log()) {
+            (_, None) => {}
+            (Some(_), Some(log)) => {
+                shared.log.store(None);
+                close_log(log);
+            }
+            // Commands go on. The closed log stays in its place: it drops what they append, and covers no reply.
+            (None, Some(log)) => {
+                tracing::warn!("A command that takes long is given up");
+                if let Err(error) = log.shut_down() {
+                    tracing::warn!("The append-only log could not be closed cleanly: {error}");
+                }
+            }
         }
         finally();
         drop(gate);
+    }
+
+    /// Commands in long turns.
+    pub fn long_commands(&self) -> usize {
+        self.shared.keyspace.long_commands()
     }
 
     /// The log, if it is on.

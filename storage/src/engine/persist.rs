@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use super::load::LSN_FIELD;
 use super::{Engine, Shared};
 use crate::disk::FileWriter;
-use crate::keyspace::SnapshotCut;
+use crate::keyspace::{ExclusiveGate, SnapshotCut};
 use crate::log::{LogStatus, RewriteTicket};
 use crate::rdb::{FileInfo, ReplicationInfo};
 use crate::snapshot::{self, SnapshotOptions, SnapshotProgress};
@@ -205,6 +205,19 @@ impl Drop for Ending<'_> {
 }
 
 impl Shared {
+    /// Enters the gate exclusively, unless the snapshot is cancelled while long commands are under way.
+    fn enter_for_cut(&self, progress: &SnapshotProgress) -> Option<ExclusiveGate<'_>> {
+        const LOOK_AT_CANCELLATION: Duration = Duration::from_secs(1);
+        loop {
+            if let Some(gate) = self.keyspace.try_enter_exclusive(LOOK_AT_CANCELLATION) {
+                return Some(gate);
+            }
+            if progress.cancelled.load(Ordering::Relaxed) {
+                return None;
+            }
+        }
+    }
+
     /// Writes a cut as an RDB.
     pub(super) fn write_snapshot<W: Write>(
         &self,
@@ -303,7 +316,10 @@ impl Engine {
         let progress = shared
             .persistence
             .begin(SnapshotKind::Save, in_background)?;
-        let mut gate = shared.keyspace.enter_exclusive();
+        let Some(mut gate) = shared.enter_for_cut(&progress) else {
+            shared.persistence.end(false);
+            return Err(BeginError::Failed("it was cancelled".into()));
+        };
         let Some(cut) = gate.begin_snapshot() else {
             shared.persistence.end(false);
             return Err(BeginError::InProgress(SnapshotKind::Save));

@@ -26,6 +26,15 @@ pub struct Transaction {
     pub aborted: bool,
 }
 
+impl Transaction {
+    /// Whether one of its commands needs more than the slots of its keys.
+    pub(super) fn takes_all_keys(&self) -> bool {
+        self.queue
+            .iter()
+            .any(|queued| queued.takes_all_keys() || queued.has(Flags::WALKS))
+    }
+}
+
 /// One queued command.
 #[derive(Debug)]
 pub struct Queued {

@@ -236,7 +236,7 @@ fn single_append_only_file_becomes_the_base_of_a_new_log() {
                 .sum();
             assert_eq!(sizes, keys, "start {start}");
             drop(client);
-            engine.close(|| ());
+            engine.close(std::time::Duration::ZERO, || ());
         }
         let aside = dir.path().join("appendonly.aof.loaded");
         assert_eq!(std::fs::read(&aside).unwrap(), text);

@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Shared;
 use super::execute::{
     Outcome, Ran, Request, Turn, change_whole_keyspace, key_slots, lock_slots, note_whole_keyspace,
-    settle,
+    settle, slot_of,
 };
 use super::registry::KeyWatch;
 use super::session::{Queued, Session, Watch, Watched};
@@ -117,9 +117,7 @@ impl Turn<'_> {
             return Outcome::default();
         }
         let queue = &transaction.queue;
-        let everything = queue
-            .iter()
-            .any(|queued| queued.takes_all_keys() || queued.has(Flags::WALKS));
+        let everything = transaction.takes_all_keys();
         let ran = if everything {
             self.exclusively(|turn, gate| turn.exec_exclusively(session, queue, gate, reply, host))
         } else {
@@ -127,9 +125,8 @@ impl Turn<'_> {
                 .gate
                 .take()
                 .expect("a turn holds the gate between commands");
-            let mut held = SmallVec::new();
-            lock_slots(&gate, slots_of(self.shared, session, queue), &mut held);
-            let mut locks = Locks::Few { gate: &gate, held };
+            let slots = slots_of(self.shared, session, queue);
+            let mut locks = lock_slots(self.shared, &gate, self.is_long(), slots);
             let mut ran = Ran::default();
             if self.may_exec(session, &mut locks) {
                 self.effects.clear();
@@ -203,8 +200,8 @@ impl Turn<'_> {
         match self.log.append_effects(self.effects) {
             Some(lsn) => {
                 for id in touched {
-                    gate.lock((id >> 14) as DbIndex, (id & 0x3fff) as u16)
-                        .set_last_lsn(lsn);
+                    let (db, slot) = slot_of(id);
+                    gate.lock(db, slot).set_last_lsn(lsn);
                 }
                 for change in whole {
                     note_whole_keyspace(gate, change, lsn);
@@ -265,13 +262,13 @@ impl Turn<'_> {
 }
 
 /// The slots that a transaction and its watched keys live in, as places in the lock order. Follows its SELECTs.
-fn slots_of(shared: &Shared, session: &Session, queue: &[Queued]) -> SmallVec<[u32; 8]> {
+pub(super) fn slots_of(shared: &Shared, session: &Session, queue: &[Queued]) -> SmallVec<[u32; 8]> {
     let mut ids = SmallVec::new();
     let mut db = session.db;
     for queued in queue {
         let args: SmallVec<[&[u8]; 8]> = queued.args.iter().map(Vec::as_slice).collect();
         match queued.command {
-            Some(command) => key_slots(shared, db, command, &args, &mut ids),
+            Some(command) => key_slots(shared, db, &command.spec, &args, &mut ids),
             None if args[0].eq_ignore_ascii_case(b"select") => {
                 let target = args
                     .get(1)

@@ -8,6 +8,7 @@
 //! * [`hash`]: from a key to its slot and hash.
 //! * [`slot`]: a locked slot, through which every command works.
 //! * [`cut`]: the keyspace as of one instant, for a snapshot's walk.
+//! * `long`: long commands, and how nobody gets stuck behind one.
 //!
 //! **Locks**, in this order: the gate (shared for a batch of commands; exclusive for what concerns the whole
 //! keyspace: SWAPDB, FLUSHDB, a snapshot's cut, scripts without declared keys), then slots in ascending order of
@@ -18,6 +19,7 @@
 
 pub mod cut;
 pub mod hash;
+mod long;
 mod prefetch;
 pub mod record;
 pub mod slot;
@@ -33,12 +35,14 @@ use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteG
 
 pub use cut::{SnapshotCut, WalkProgress};
 pub use hash::KeyRef;
+pub use long::{LongPass, SlotMarks, TurnCounter, TurnMark};
 pub use record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
 pub use slot::{Displaced, ExpireStep, RecordMut, SlotGuard};
 pub use table::Table;
 
 use crate::types::{DbIndex, Lsn};
 use cut::SideQueues;
+use long::LongCommands;
 use slot::Slot;
 use slot_set::SlotSet;
 
@@ -61,6 +65,7 @@ const _: () = {
 /// All databases, behind the gate.
 pub struct Keyspace {
     gate: ShardedLock<Gate>,
+    long: LongCommands,
 }
 
 /// What the gate protects. Both [`SharedGate`] and [`ExclusiveGate`] deref to it, so that one piece of code works
@@ -113,6 +118,7 @@ impl Keyspace {
                 epoch: FIRST_EPOCH,
                 side: None,
             }),
+            long: LongCommands::default(),
         }
     }
 
@@ -131,8 +137,8 @@ impl Keyspace {
         }
     }
 
-    /// Enters the gate exclusively: waits until every batch has left.
-    pub fn enter_exclusive(&self) -> ExclusiveGate<'_> {
+    /// Takes the gate's exclusive side: nobody new comes in, and those who are inside leave.
+    fn close_gate(&self) -> ExclusiveGate<'_> {
         ExclusiveGate {
             gate: self.gate.write().unwrap_or_else(PoisonError::into_inner),
         }
@@ -215,6 +221,13 @@ impl Gate {
         let data = database.data();
         let inner = data.slots[usize::from(slot)].try_lock()?;
         Some(SlotGuard::new(self, database, data, slot, inner))
+    }
+
+    /// Whether clients may be blocked on keys of a slot, or watch some. Takes no lock.
+    pub fn has_waiters(&self, db: DbIndex, slot: u16) -> bool {
+        self.databases
+            .get(usize::from(db))
+            .is_some_and(|database| database.has_waiters(slot))
     }
 
     /// The number of keys in a database; exact while nobody writes.

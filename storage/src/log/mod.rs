@@ -674,7 +674,8 @@ impl Log {
         }
     }
 
-    fn shut_down(&self) -> Result<(), Failure> {
+    /// As [`Log::close`], for a log that others may hold on to: to them it has failed.
+    pub fn shut_down(&self) -> Result<(), Failure> {
         self.stop_threads();
         let outcome = self.finish_files();
         // Nobody writes any more: appenders must not wait for that.

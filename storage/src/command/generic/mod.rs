@@ -10,7 +10,7 @@ mod object;
 mod tests;
 mod walk;
 
-use super::{Command, CommandSpec, Flags, KeySpec, Keys};
+use super::{Command, CommandSpec, Flags, KeySpec, Keys, Work, work};
 
 pub(super) use object::{encoding, reference_count, type_name};
 pub(super) use walk::walk_slots;
@@ -150,6 +150,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "move",
+            work: Work::Waits,
             arity: 3,
             flags: WRITE.with(FAST).with(Flags::ALL_KEYS),
             keys: KeySpec::first("RW access update"),
@@ -172,8 +173,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "keys",
+            work: Work::Grows(work::database),
             arity: 2,
-            flags: READ.with(Flags::WALKS).with(Flags::LONG),
+            flags: READ.with(Flags::WALKS),
             complexity: "O(N) where N is the number of keys in the database.",
             summary: "Returns all keys that match a pattern.",
             syntax: "pattern",
@@ -185,6 +187,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "scan",
+            work: Work::Grows(work::scan),
             arity: -2,
             flags: READ.with(Flags::WALKS),
             since: "2.8.0",

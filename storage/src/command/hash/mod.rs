@@ -8,7 +8,7 @@ mod read;
 mod tests;
 mod write;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec};
+use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::Hash,
@@ -91,6 +91,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "hgetall",
+            work: Work::Grows(work::every_key),
             arity: 2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -104,6 +105,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "hkeys",
+            work: Work::Grows(work::every_key),
             arity: 2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -117,6 +119,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "hvals",
+            work: Work::Grows(work::every_key),
             arity: 2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -205,6 +208,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "hrandfield",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -219,6 +223,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "hscan",
+            work: Work::Grows(work::count_option),
             arity: -3,
             flags: READ,
             keys: KeySpec::first("RO access"),

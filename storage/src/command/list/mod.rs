@@ -10,7 +10,7 @@ mod inside;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec};
+use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::List,
@@ -113,6 +113,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lpop",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: WRITE.with(FAST),
             keys: KeySpec::first("RW access delete"),
@@ -126,6 +127,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "rpop",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: WRITE.with(FAST),
             keys: KeySpec::first("RW access delete"),
@@ -139,6 +141,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lmpop",
+            work: Work::Grows(work::count_option),
             arity: -4,
             flags: WRITE.with(MOVABLE),
             keys: counted(1),
@@ -207,6 +210,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "blmpop",
+            work: Work::Grows(work::count_option),
             arity: -5,
             flags: WAIT.with(MOVABLE),
             keys: counted(2),
@@ -272,6 +276,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lrange",
+            work: Work::Grows(work::between_ranks),
             arity: 4,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -285,6 +290,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lpos",
+            work: Work::Grows(work::every_key),
             arity: -3,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -312,6 +318,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "linsert",
+            work: Work::Grows(work::every_key),
             arity: 5,
             flags: GROW,
             keys: KeySpec::first("RW insert"),
@@ -326,6 +333,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lrem",
+            work: Work::Grows(work::every_key),
             arity: 4,
             flags: WRITE,
             keys: KeySpec::first("RW delete"),
@@ -339,6 +347,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "ltrim",
+            work: Work::Grows(work::every_key),
             arity: 4,
             flags: WRITE,
             keys: KeySpec::first("RW delete"),

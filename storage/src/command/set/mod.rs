@@ -10,7 +10,7 @@ mod random;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec};
+use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::Set,
@@ -122,6 +122,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "smembers",
+            work: Work::Grows(work::every_key),
             arity: 2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -135,6 +136,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sscan",
+            work: Work::Grows(work::count_option),
             arity: -3,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -149,6 +151,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "spop",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: WRITE.with(FAST),
             keys: KeySpec::first("RW access delete"),
@@ -162,6 +165,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "srandmember",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -175,6 +179,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sinter",
+            work: Work::Grows(work::smallest_key),
             arity: -2,
             flags: READ,
             keys: KeySpec::all("RO access"),
@@ -188,6 +193,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sintercard",
+            work: Work::Grows(work::smallest_key),
             arity: -3,
             flags: READ.with(Flags::MOVABLE_KEYS),
             keys: COUNTED,
@@ -202,6 +208,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sinterstore",
+            work: Work::Grows(work::smallest_key),
             arity: -3,
             flags: GROW,
             keys: KeySpec::all("RW update"),
@@ -215,6 +222,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sunion",
+            work: Work::Grows(work::every_key),
             arity: -2,
             flags: READ,
             keys: KeySpec::all("RO access"),
@@ -228,6 +236,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sunionstore",
+            work: Work::Grows(work::every_key),
             arity: -3,
             flags: GROW,
             keys: KeySpec::all("OW update"),
@@ -241,6 +250,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sdiff",
+            work: Work::Grows(work::every_key),
             arity: -2,
             flags: READ,
             keys: KeySpec::all("RO access"),
@@ -254,6 +264,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "sdiffstore",
+            work: Work::Grows(work::every_key),
             arity: -3,
             flags: GROW,
             keys: KeySpec::all("OW update"),

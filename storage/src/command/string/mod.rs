@@ -14,7 +14,7 @@ mod part;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec};
+use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::String,
@@ -211,6 +211,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "getrange",
+            work: Work::Grows(work::part_of_string),
             arity: 4,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -225,6 +226,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "substr",
+            work: Work::Grows(work::part_of_string),
             arity: 4,
             flags: READ,
             keys: KeySpec::first("RO access"),
@@ -238,6 +240,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "setrange",
+            work: Work::Grows(work::fill),
             arity: 4,
             flags: GROW,
             keys: KeySpec::first("RW update"),
@@ -313,8 +316,9 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "lcs",
+            work: Work::Grows(work::lcs),
             arity: -3,
-            flags: READ.with(Flags::LONG),
+            flags: READ,
             keys: KeySpec::Range {
                 first: 1,
                 last: 2,

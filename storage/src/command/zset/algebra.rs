@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use super::{SPEC, reply_members, store};
 use crate::command::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeySpec,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeySpec, Work, work,
 };
 use crate::keyspace::{Record, ValueRef};
 use crate::text::{double, integer};
@@ -24,6 +24,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zunion",
+            work: Work::Grows(work::every_key),
             arity: -3,
             flags: READ,
             keys: READ_KEYS,
@@ -38,6 +39,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zinter",
+            work: Work::Grows(work::smallest_key),
             arity: -3,
             flags: READ,
             keys: READ_KEYS,
@@ -52,6 +54,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zdiff",
+            work: Work::Grows(work::every_key),
             arity: -3,
             flags: READ,
             keys: READ_KEYS,
@@ -66,6 +69,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zintercard",
+            work: Work::Grows(work::smallest_key),
             arity: -3,
             flags: READ,
             keys: READ_KEYS,
@@ -80,6 +84,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zunionstore",
+            work: Work::Grows(work::every_key),
             arity: -4,
             flags: WRITE,
             keys: STORE_KEYS,
@@ -94,6 +99,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zinterstore",
+            work: Work::Grows(work::smallest_key),
             arity: -4,
             flags: WRITE,
             keys: STORE_KEYS,
@@ -108,6 +114,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zdiffstore",
+            work: Work::Grows(work::every_key),
             arity: -4,
             flags: WRITE,
             keys: STORE_KEYS,
@@ -121,12 +128,9 @@ pub(super) static COMMANDS: &[Command] = &[
     },
 ];
 
-const READ: Flags = Flags::READONLY.with(Flags::MOVABLE_KEYS).with(Flags::LONG);
+const READ: Flags = Flags::READONLY.with(Flags::MOVABLE_KEYS);
 
-const WRITE: Flags = Flags::WRITE
-    .with(Flags::DENYOOM)
-    .with(Flags::MOVABLE_KEYS)
-    .with(Flags::LONG);
+const WRITE: Flags = Flags::WRITE.with(Flags::DENYOOM).with(Flags::MOVABLE_KEYS);
 
 const READ_KEYS: KeySpec = KeySpec::Counted {
     count_at: 1,

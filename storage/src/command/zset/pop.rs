@@ -5,7 +5,8 @@
 use super::SPEC;
 use crate::command::blocking::{candidates, parse_timeout, usable};
 use crate::command::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, TimedOutReply,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec,
+    TimedOutReply, Work, work,
 };
 use crate::text::integer;
 use crate::value::ZSet;
@@ -19,6 +20,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zpopmin",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: Flags::WRITE.with(Flags::FAST),
             keys: KeySpec::first("RW access delete"),
@@ -33,6 +35,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zpopmax",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: Flags::WRITE.with(Flags::FAST),
             keys: KeySpec::first("RW access delete"),
@@ -79,6 +82,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zmpop",
+            work: Work::Grows(work::count_option),
             arity: -4,
             flags: Flags::WRITE.with(Flags::MOVABLE_KEYS),
             keys: KeySpec::Counted {
@@ -97,6 +101,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "bzmpop",
+            work: Work::Grows(work::count_option),
             arity: -5,
             flags: Flags::WRITE.with(Flags::BLOCKING).with(Flags::MOVABLE_KEYS),
             keys: KeySpec::Counted {

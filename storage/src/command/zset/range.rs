@@ -3,7 +3,9 @@
 use std::ops::Range;
 
 use super::{SPEC, parse_lex_range, parse_score_range, rank_range, reply_members, store};
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec};
+use crate::command::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec, Work, work,
+};
 use crate::text::integer;
 use crate::value::{LexBound, ScoreBound, ZSet, ZSetBuilder};
 
@@ -14,6 +16,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrange",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -28,6 +31,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrevrange",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -42,6 +46,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrangebyscore",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -56,6 +61,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrevrangebyscore",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -70,6 +76,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrangebylex",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -84,6 +91,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrevrangebylex",
+            work: Work::Grows(work::between),
             arity: -4,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -98,6 +106,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrangestore",
+            work: Work::Grows(work::between),
             arity: -5,
             flags: Flags::WRITE.with(Flags::DENYOOM),
             keys: KeySpec::Range {

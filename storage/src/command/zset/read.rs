@@ -4,7 +4,9 @@ use rand::RngExt;
 
 use super::{SPEC, parse_lex_range, parse_score_range, reply_members};
 use crate::command::scan_args::{ScanArgs, parse_cursor};
-use crate::command::{Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec};
+use crate::command::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec, Work, work,
+};
 use crate::value::ZSet;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -113,6 +115,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zrandmember",
+            work: Work::Grows(work::count_third),
             arity: -2,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),
@@ -127,6 +130,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zscan",
+            work: Work::Grows(work::count_option),
             arity: -3,
             flags: Flags::READONLY,
             keys: KeySpec::first("RO access"),

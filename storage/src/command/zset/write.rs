@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::{SPEC, parse_lex_range, parse_score_range, rank_range};
 use crate::command::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeyClass, KeySpec,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeyClass, KeySpec, Work,
+    work,
 };
 use crate::text::double;
 use crate::value::{InsertResult, ZSet};
@@ -55,6 +56,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zremrangebyrank",
+            work: Work::Grows(work::between_ranks),
             arity: 4,
             flags: Flags::WRITE,
             keys: KeySpec::first("RW delete"),
@@ -74,6 +76,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zremrangebyscore",
+            work: Work::Grows(work::every_key),
             arity: 4,
             flags: Flags::WRITE,
             keys: KeySpec::first("RW delete"),
@@ -93,6 +96,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "zremrangebylex",
+            work: Work::Grows(work::every_key),
             arity: 4,
             flags: Flags::WRITE,
             keys: KeySpec::first("RW delete"),
