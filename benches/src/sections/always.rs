@@ -1,12 +1,15 @@
 //! What does it cost to have every write on the disk before its reply, and who else pays for it?
 //!
 //! Workload: appendfsync always, SET over a million keys with values of 100 bytes, by 1, 50 and 500 clients without
-//! pipelining and by 50 clients with pipelines of 16. Then GET by 50 clients beside 8 clients that SET.
+//! pipelining and by 50 clients with pipelines of 16. Then GET by 1 and 50 clients: alone, beside 8 clients that SET, and
+//! beside them while another program writes and syncs on the same disk, as programs do. With a quick disk to itself a
+//! server that stops for each sync hardly stops; the last rows show what readers pay when syncs take their time.
 //! Latency is from sending a batch to its last reply.
 
-use std::io;
+use std::io::{self, Seek, Write};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use super::{CPU, PER_SECOND, Plan, VALUE_BYTES};
 use crate::client::Command;
@@ -53,14 +56,21 @@ pub fn run(plan: &Plan) -> io::Result<Vec<Table>> {
         })?;
         table.add(format!("SET {connections} clients P{depth}"), &rounds);
     }
-    let (reads, writes) = (
-        load(Command::get(KEYS), 50, 1),
-        load(Command::set(KEYS, VALUE_BYTES), 8, 1),
-    );
-    let rounds = plan.by_turns(&mut servers, |server| {
-        Ok(figures(&run_beside(server, &reads, &writes)?))
-    })?;
-    table.add("GET 50 clients beside 8 writers", &rounds);
+    let writes = load(Command::set(KEYS, VALUE_BYTES), 8, 1);
+    for connections in [1, 50] {
+        let reads = load(Command::get(KEYS), connections, 1);
+        let alone = plan.by_turns(&mut servers, |server| {
+            Ok(figures(&load::run(server, &reads)?))
+        })?;
+        table.add(format!("GET {connections} clients alone"), &alone);
+        for (what, disk_is_busy) in [("8 writers", false), ("8 writers, busy disk", true)] {
+            let rounds = plan.by_turns(&mut servers, |server| {
+                let _traffic = disk_is_busy.then(DiskTraffic::begin).transpose()?;
+                Ok(figures(&run_beside(server, &reads, &writes)?))
+            })?;
+            table.add(format!("GET {connections} clients beside {what}"), &rounds);
+        }
+    }
     Ok(vec![table])
 }
 
@@ -86,4 +96,46 @@ fn run_beside(server: &Peer, load: &Load, background: &Load) -> io::Result<Achie
             .map_err(|_| io::Error::other("the background load panicked"))??;
         achieved
     })
+}
+
+/// Somebody else who uses the disk: a file of 64 MiB is written over and over, and synced each time.
+struct DiskTraffic {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl DiskTraffic {
+    fn begin() -> io::Result<DiskTraffic> {
+        // Where the servers have their data, too.
+        let mut file = tempfile::tempfile()?;
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopped = stop.clone();
+        let thread = thread::spawn(move || {
+            let chunk = vec![b'x'; 1 << 20];
+            while !stopped.load(Ordering::Relaxed) {
+                let written = (0..64)
+                    .try_for_each(|_| file.write_all(&chunk))
+                    .and_then(|()| file.sync_data())
+                    .and_then(|()| file.rewind());
+                if let Err(e) = written {
+                    eprintln!("compare: the disk is no longer kept busy: {e}");
+                    return;
+                }
+            }
+        });
+        Ok(DiskTraffic {
+            stop,
+            thread: Some(thread),
+        })
+    }
+}
+
+impl Drop for DiskTraffic {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        if let Some(thread) = self.thread.take() {
+            // It has said what there is to say.
+            let _ = thread.join();
+        }
+    }
 }

@@ -77,6 +77,14 @@ pub struct FileInfo {
     pub is_dir: bool,
 }
 
+/// The unit of [`DiskFile::write_blocks`], and its alignment: what disks write whole.
+pub const BLOCK_BYTES: usize = 4096;
+
+/// A block of a file, aligned so that a disk can take it from where it stands.
+#[derive(Clone)]
+#[repr(C, align(4096))]
+pub struct Block(pub [u8; BLOCK_BYTES]);
+
 /// A lock that is held until this is dropped.
 pub trait DiskLock: Send + Sync {}
 
@@ -99,6 +107,18 @@ pub trait DiskFile: Send + Sync {
     /// Makes contents and length durable.
     fn sync_data(&self) -> io::Result<()>;
 
+    /// Writes whole blocks at `offset`, which is a multiple of [`BLOCK_BYTES`], and makes contents and length durable:
+    /// in one step, past the page cache, where the system can.
+    ///
+    /// An error leaves open what has arrived; what earlier writes left unsynced may still be so after a success.
+    fn write_blocks(&self, blocks: &[Block], mut offset: u64) -> io::Result<()> {
+        for block in blocks {
+            self.write_all_at(&block.0, offset)?;
+            offset += BLOCK_BYTES as u64;
+        }
+        self.sync_data()
+    }
+
     /// Makes contents, length and all other metadata durable.
     fn sync_all(&self) -> io::Result<()>;
 
@@ -107,6 +127,10 @@ pub trait DiskFile: Send + Sync {
 
     /// Reserves space for the first `bytes`, without changing what a reader sees. A hint: success where unsupported.
     fn allocate(&self, bytes: u64) -> io::Result<()>;
+
+    /// Says that so many bytes at `offset` are complete and will not be read soon: the system may begin to write them to
+    /// the disk and need not keep them in memory. A hint, which may do nothing.
+    fn is_done_with(&self, _offset: u64, _bytes: u64) {}
 
     /// The first `bytes` of the file as memory, for reading files that no longer change.
     ///
@@ -200,10 +224,15 @@ pub struct FileWriter {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
     offset: u64,
+    /// The system was told to write out what is before.
+    handed_over: u64,
 }
 
 impl FileWriter {
     const BUFFER_BYTES: usize = 256 << 10;
+
+    /// The system is told to begin to write to the disk in steps of this, so that the sync at the end is short.
+    const HAND_OVER_BYTES: u64 = 8 << 20;
 
     /// Starts a new file at `path`.
     pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<FileWriter> {
@@ -212,6 +241,7 @@ impl FileWriter {
             file,
             buffer: Vec::with_capacity(Self::BUFFER_BYTES),
             offset: 0,
+            handed_over: 0,
         })
     }
 
@@ -229,9 +259,18 @@ impl FileWriter {
 
     fn drain(&mut self) -> io::Result<()> {
         self.file.write_all_at(&self.buffer, self.offset)?;
-        self.offset += self.buffer.len() as u64;
+        self.advance(self.buffer.len());
         self.buffer.clear();
         Ok(())
+    }
+
+    fn advance(&mut self, bytes: usize) {
+        self.offset += bytes as u64;
+        let ahead = self.offset - self.handed_over;
+        if ahead >= Self::HAND_OVER_BYTES {
+            self.file.is_done_with(self.handed_over, ahead);
+            self.handed_over = self.offset;
+        }
     }
 }
 
@@ -242,7 +281,7 @@ impl io::Write for FileWriter {
         }
         if bytes.len() >= Self::BUFFER_BYTES {
             self.file.write_all_at(bytes, self.offset)?;
-            self.offset += bytes.len() as u64;
+            self.advance(bytes.len());
         } else {
             self.buffer.extend_from_slice(bytes);
         }
@@ -290,6 +329,31 @@ mod tests {
         let found = std::fs::read(&path).unwrap();
         assert!(found.starts_with(b"head\x07") && found.ends_with(b"\x07tail"));
         assert_eq!(found.len(), large.len() + 8);
+    }
+
+    #[test]
+    fn blocks_arrive_whole_in_any_number() {
+        let dir = tempfile::tempdir().unwrap();
+        let block = |i: usize| Block([i as u8; BLOCK_BYTES]);
+        let disks: [&dyn Disk; 2] = [&RealDisk, &FailingDisk::new()];
+        for (number, disk) in disks.into_iter().enumerate() {
+            let path = dir.path().join(number.to_string());
+            let file = disk.create(&path).unwrap();
+            file.write_all_at(b"before", 0).unwrap();
+            let blocks: Vec<Block> = (0..2500).map(block).collect();
+            file.write_blocks(&blocks, BLOCK_BYTES as u64).unwrap();
+            file.write_all_at(b"cached", 2 * BLOCK_BYTES as u64)
+                .unwrap();
+            file.write_blocks(&[block(77)], 3 * BLOCK_BYTES as u64)
+                .unwrap();
+            let found = std::fs::read(&path).unwrap();
+            assert_eq!(found.len(), 2501 * BLOCK_BYTES);
+            assert_eq!(&found[..8], b"before\0\0");
+            assert_eq!(&found[2 * BLOCK_BYTES..][..8], b"cached\x01\x01");
+            assert!(found[3 * BLOCK_BYTES..][..BLOCK_BYTES] == [77; BLOCK_BYTES]);
+            let rest = found[4 * BLOCK_BYTES..].chunks(BLOCK_BYTES);
+            assert!(rest.zip(3..).all(|(found, i)| found == block(i).0));
+        }
     }
 
     #[test]

@@ -244,6 +244,11 @@ impl Shared {
 
     /// Writes what is published, on behalf of everybody. True if the log thread has to go on from here.
     fn write(&self, writer: &mut Writer) -> bool {
+        self.write_as(writer, false)
+    }
+
+    /// The same, durably where that can be done in one step. `sync_lock` is then held by the caller.
+    fn write_as(&self, writer: &mut Writer, durably: bool) -> bool {
         if self.marks.is_failed() && !self.healing.load(Ordering::SeqCst) {
             return false;
         }
@@ -253,11 +258,17 @@ impl Shared {
             let cuts = self.cuts.lock();
             (self.ring.published(), cuts.front().copied())
         };
-        match writer.drain(published, cut, self.marks.durable()) {
+        match writer.drain(published, cut, self.marks.durable(), durably) {
             Ok(drained) => {
                 if !self.marks.is_failed() && drained.written > self.marks.written() {
-                    self.sync_point.note_written(drained.written);
+                    let durable = drained
+                        .durable_from
+                        .is_some_and(|from| from <= self.marks.durable());
+                    self.sync_point.note_written(drained.written, durable);
                     self.marks.raise_written(drained.written);
+                    if durable {
+                        self.marks.raise_durable(drained.written);
+                    }
                     let unsynced = drained.written.0.saturating_sub(self.marks.durable().0);
                     if unsynced >= sync::UNSYNCED_BYTES_MAX && !self.sync_point.is_running() {
                         self.sync_signal.wake();
@@ -290,7 +301,13 @@ impl Shared {
     fn write_in_background(&self) {
         let mut writer = self.writer.lock();
         loop {
-            if !self.write(&mut writer) {
+            let more = if self.policy() == SyncPolicy::Always {
+                let _one_sync_at_a_time = self.sync_lock.lock();
+                self.write_as(&mut writer, true)
+            } else {
+                self.write(&mut writer)
+            };
+            if !more {
                 return;
             }
             let cut = self.cuts.lock().front().copied();

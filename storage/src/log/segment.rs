@@ -22,14 +22,13 @@ use std::sync::Arc;
 use super::frame;
 use super::manifest::FileKind;
 use crate::Lsn;
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{BLOCK_BYTES, Block, Disk, DiskFile};
 
 /// Names that are left over from something unfinished begin like this.
 pub(super) const TEMP_PREFIX: &str = "temp-";
 
 /// Written and synced at a time while a segment is filled, so that other files' syncs do not wait for all of it.
 const FILL_CHUNK_BYTES: usize = 1 << 20;
-const FILL_SYNC_BYTES: u64 = 8 << 20;
 
 /// The files of one log.
 #[derive(Clone, Debug)]
@@ -107,7 +106,7 @@ pub(super) struct Prepared {
     pub size_bytes: u64,
 }
 
-/// Creates a file at `path` with room for `bytes`, which is written full of filler (whole lines of it) if `fill`.
+/// Creates a file at `path` with room for `bytes` (made up to whole blocks), which is written full of filler if `fill`.
 /// Durable but for its name.
 pub(super) fn prepare(
     disk: &dyn Disk,
@@ -115,19 +114,22 @@ pub(super) fn prepare(
     bytes: u64,
     fill: bool,
 ) -> io::Result<Prepared> {
-    let bytes = bytes.next_multiple_of(frame::FILLER_BYTES as u64);
+    let bytes = bytes.next_multiple_of(BLOCK_BYTES as u64);
     let filled = (|| {
         let file = disk.create(path)?;
         file.allocate(bytes)?;
-        let mut chunk = vec![0; FILL_CHUNK_BYTES.min(bytes as usize)];
-        frame::fill(&mut chunk);
-        let mut at = if fill { 0 } else { bytes };
-        while at < bytes {
-            let count = (bytes - at).min(chunk.len() as u64);
-            file.write_all_at(&chunk[..count as usize], at)?;
-            at += count;
-            if at.is_multiple_of(FILL_SYNC_BYTES) {
-                file.sync_data()?;
+        if fill {
+            let mut block = Block([0; BLOCK_BYTES]);
+            frame::fill(&mut block.0);
+            let chunk = vec![block; FILL_CHUNK_BYTES / BLOCK_BYTES];
+            let mut at = 0;
+            while at < bytes {
+                let count = chunk
+                    .len()
+                    .min(((bytes - at) / BLOCK_BYTES as u64) as usize);
+                // Past the cache: what is overwritten there later would only have to be thrown out of it.
+                file.write_blocks(&chunk[..count], at)?;
+                at += (count * BLOCK_BYTES) as u64;
             }
         }
         file.sync_all()?;

@@ -136,11 +136,14 @@ impl SyncPoint {
         }
     }
 
-    /// Notes that everything below `written` is with the operating system, the newest of it in the present file.
-    pub(super) fn note_written(&self, written: Lsn) {
+    /// Notes that everything below `written` is with the operating system, the newest of it in the present file, or
+    /// that it is `durable` altogether.
+    pub(super) fn note_written(&self, written: Lsn, durable: bool) {
         let mut target = self.target.lock();
         target.written = written;
-        if self.oldest.load(Ordering::Relaxed) == 0 {
+        if durable {
+            self.oldest.store(0, Ordering::Relaxed);
+        } else if self.oldest.load(Ordering::Relaxed) == 0 {
             self.oldest.store(self.now(), Ordering::Relaxed);
         }
     }

@@ -649,6 +649,55 @@ fn always_makes_durable_what_is_kicked() {
     assert!(notified.load(Ordering::SeqCst) > 0);
 }
 
+/// Frames of all lengths around the size of a block, with other ways to write in between: what blocks hold besides the
+/// new frame must stay as it was.
+#[test]
+fn durable_frames_leave_their_blocks_neighbours_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let always = LogOptions {
+        policy: SyncPolicy::Always,
+        ..options()
+    };
+    let disks: [Arc<dyn Disk>; 2] = [Arc::new(RealDisk), Arc::new(FailingDisk::new())];
+    for (number, disk) in disks.into_iter().enumerate() {
+        let dir = dir.path().join(number.to_string());
+        std::fs::create_dir(&dir).unwrap();
+        let log = create_with(disk, &dir, always.clone());
+        let appender = log.appender();
+        let mut expected = SELECT_0.to_vec();
+        for step in 0..400 {
+            let record = set(&format!("key{step}"), &"v".repeat(step * 37 % 4300));
+            if step % 50 == 20 {
+                log.set_policy(SyncPolicy::No);
+            } else if step % 50 == 23 {
+                log.set_policy(SyncPolicy::Always);
+            }
+            let end = appender.append(0, &[&record]);
+            expected.extend_from_slice(&record);
+            if log.policy() == SyncPolicy::Always {
+                log.write_now();
+                log.wait_durable(end).unwrap();
+                assert_eq!(log.oldest_unsynced_age(), Duration::ZERO);
+            } else {
+                written(&log, end);
+            }
+        }
+        assert!(log.segments().len() > 2, "rolled");
+        log.abandon();
+        let (log, found) = open(&dir);
+        let stream = found.stream;
+        // Every segment begins with a SELECT of its own.
+        let selects = stream.len() - expected.len();
+        assert_eq!(selects % SELECT_0.len(), 0);
+        let without = |stream: &[u8]| {
+            let text = String::from_utf8(stream.to_vec()).unwrap();
+            text.replace(std::str::from_utf8(SELECT_0).unwrap(), "")
+        };
+        assert!(without(&stream) == without(&expected));
+        assert!(log.recovery_report().cut.is_none());
+    }
+}
+
 #[test]
 fn no_policy_does_not_sync_and_a_change_to_always_does() {
     let dir = tempfile::tempdir().unwrap();

@@ -5,6 +5,11 @@
 //! records longer than the ring, are written in pieces: a comment stands in the header's place until the payload is
 //! complete, so the record is there whole or not at all.
 //!
+//! A frame can be written *durably*: as whole blocks, which a disk takes past the page cache and makes durable in one
+//! step. The block that holds the end of the frame before is then written once more, from memory, and what follows the
+//! frame in its last block is filler, as it was. Reading that from the page cache instead would be a read of the disk
+//! whenever the system has dropped the page.
+//!
 //! The writer splits exactly at the cuts it is given (`rotate`); switching segments is the log thread's work.
 
 use std::io;
@@ -15,7 +20,7 @@ use super::frame::{self, FRAME_BYTES, FrameHeader, FrameSum, Replid, SegmentHead
 use super::meta::IndexEntry;
 use super::ring::{Consumer, Published};
 use super::segment::Prepared;
-use crate::disk::DiskFile;
+use crate::disk::{BLOCK_BYTES, Block, DiskFile};
 use crate::{Lsn, UnixMillis};
 
 /// Longer frames are written in pieces of this size.
@@ -36,6 +41,8 @@ pub(super) struct ActiveSegment {
     pub size_bytes: u64,
     /// Checksum of the last frame.
     crc: u32,
+    /// What is before `position` in its block; `None` if that is to be read.
+    block_head: Option<Vec<u8>>,
     /// Where to find frames, in steps.
     pub index: Vec<IndexEntry>,
     indexed_to: u64,
@@ -67,6 +74,7 @@ impl ActiveSegment {
             position,
             size_bytes: prepared.size_bytes,
             crc,
+            block_head: None,
             index: Vec::new(),
             indexed_to: 0,
         })
@@ -103,6 +111,8 @@ pub(super) struct Drained {
     pub written: Lsn,
     /// The writer stands at a cut: the log thread must switch segments.
     pub at_cut: bool,
+    /// From here to `written` the bytes are durable already.
+    pub durable_from: Option<Lsn>,
 }
 
 pub(super) struct Writer {
@@ -110,6 +120,7 @@ pub(super) struct Writer {
     pub segment: ActiveSegment,
     open_frame: Option<OpenFrame>,
     buffer: Vec<u8>,
+    blocks: Vec<Block>,
 }
 
 impl Writer {
@@ -119,6 +130,7 @@ impl Writer {
             segment,
             open_frame: None,
             buffer: Vec::new(),
+            blocks: Vec::new(),
         }
     }
 
@@ -141,7 +153,7 @@ impl Writer {
         self.segment = segment;
     }
 
-    /// Writes what is published, as far as the first cut.
+    /// Writes what is published, as far as the first cut; `durably`, if it can be one frame.
     ///
     /// After an error the segment's end is unknown: the log has failed, and this must not be called again before
     /// [`Writer::restart`].
@@ -150,8 +162,10 @@ impl Writer {
         published: Published,
         cut: Option<Lsn>,
         durable: Lsn,
+        durably: bool,
     ) -> io::Result<Drained> {
         let cut = cut.unwrap_or(Lsn::MAX);
+        let mut durable_from = None;
         // A record that was being copied is complete when the limit is no longer inside it.
         if let Some(open) = &mut self.open_frame {
             open.inside_record = published.inside_record_from == Some(open.start);
@@ -174,7 +188,8 @@ impl Writer {
                 .min(cut);
             let from = self.consumer.tail();
             if whole > from && whole - from <= FRAME_AT_ONCE_BYTES {
-                self.write_frame(whole, durable)?;
+                self.write_frame(whole, durable, durably)?;
+                durable_from = durably.then_some(from);
             } else if whole > from {
                 self.begin_frame(false);
                 self.write_pieces(whole)?;
@@ -193,11 +208,12 @@ impl Writer {
         Ok(Drained {
             written: self.written(),
             at_cut: self.open_frame.is_none() && tail == cut,
+            durable_from,
         })
     }
 
     /// The common case: one frame, one write.
-    fn write_frame(&mut self, end: Lsn, durable: Lsn) -> io::Result<()> {
+    fn write_frame(&mut self, end: Lsn, durable: Lsn, durably: bool) -> io::Result<()> {
         let start = self.consumer.tail();
         let mut header = FrameHeader {
             lsn: start,
@@ -217,9 +233,51 @@ impl Writer {
         self.buffer[..FRAME_BYTES].copy_from_slice(&header.encode());
         let at = self.segment.position;
         frame::push_tail_comment(&mut self.buffer, at + (FRAME_BYTES as u64) + (end - start));
-        self.segment.file.write_all_at(&self.buffer, at)?;
+        if durably {
+            self.write_durably(at, FRAME_BYTES + (end - start) as usize)?;
+        } else {
+            self.segment.block_head = None;
+            self.segment.file.write_all_at(&self.buffer, at)?;
+        }
         self.segment.note_frame(&header, at);
         self.consumer.take(end);
+        Ok(())
+    }
+
+    /// Writes the buffer, a frame of so many bytes and the comment after it, to `at` in whole blocks.
+    fn write_durably(&mut self, at: u64, frame_bytes: usize) -> io::Result<()> {
+        let before = (at % BLOCK_BYTES as u64) as usize;
+        let mut head = match self.segment.block_head.take() {
+            Some(head) if head.len() == before => head,
+            _ => {
+                let mut head = vec![0; before];
+                self.segment
+                    .file
+                    .read_exact_at(&mut head, at - before as u64)?;
+                head
+            }
+        };
+        let count = (before + self.buffer.len()).div_ceil(BLOCK_BYTES);
+        self.blocks.resize(count, Block([0; BLOCK_BYTES]));
+        self.blocks[0].0[..before].copy_from_slice(&head);
+        let mut rest = &self.buffer[..];
+        let mut from = before;
+        for block in &mut self.blocks {
+            let (now, later) = rest.split_at(rest.len().min(BLOCK_BYTES - from));
+            block.0[from..from + now.len()].copy_from_slice(now);
+            // The tail comment ends where a line of filler begins.
+            frame::fill(&mut block.0[from + now.len()..]);
+            (rest, from) = (later, 0);
+        }
+        self.segment
+            .file
+            .write_blocks(&self.blocks, at - before as u64)?;
+        let end = before + frame_bytes;
+        head.clear();
+        if let Some(last) = self.blocks.get(end / BLOCK_BYTES) {
+            head.extend_from_slice(&last.0[..end % BLOCK_BYTES]);
+        }
+        self.segment.block_head = Some(head);
         Ok(())
     }
 
@@ -256,6 +314,7 @@ impl Writer {
             }
             let end_at = at + self.buffer.len() as u64;
             frame::push_tail_comment(&mut self.buffer, end_at);
+            self.segment.block_head = None;
             self.segment.file.write_all_at(&self.buffer, at)?;
             self.consumer.take(to);
         }

@@ -24,6 +24,11 @@ pub enum ValueRef<'a> {
 /// Shorter strings are never compressed.
 const COMPRESS_LEN_MIN: usize = 21;
 
+/// After so many strings of about one length in a row that did not get shorter,
+const VAIN_MAX: u32 = 64;
+/// only one of so many is tried, until one does.
+const TRIED_OF_VAIN: u32 = 16;
+
 /// Scratch space beyond this is given back after use.
 const PACKED_KEPT_MAX: usize = 1 << 20;
 /// The length of the longest 32-bit integer in decimal.
@@ -33,6 +38,8 @@ const INT32_TEXT_LEN_MAX: usize = 11;
 pub struct Encoder {
     compressor: Option<Compressor>,
     packed: Vec<u8>,
+    /// By the binary logarithm of a string's length: those in a row for which compression was no use, or not tried.
+    vain: [u32; usize::BITS as usize],
 }
 
 impl Encoder {
@@ -41,6 +48,7 @@ impl Encoder {
         Encoder {
             compressor: compress.then(Compressor::new),
             packed: Vec::new(),
+            vain: [0; usize::BITS as usize],
         }
     }
 
@@ -116,11 +124,14 @@ impl Encoder {
         }
         if bytes.len() >= COMPRESS_LEN_MIN
             && let Some(compressor) = &mut self.compressor
+            && let vain = &mut self.vain[bytes.len().ilog2() as usize]
+            && is_worth_a_try(vain)
         {
             // What the second length costs must be won, and a little more.
             let len_max = bytes.len() - 4 - length_len(bytes.len() as u64);
             self.packed.clear();
             if let Some(packed_len) = compressor.compress(bytes, &mut self.packed, len_max) {
+                *vain = 0;
                 out.push(special::MARK | special::LZF);
                 put_length(out, packed_len as u64);
                 put_length(out, bytes.len() as u64);
@@ -151,6 +162,13 @@ impl Encoder {
         }
         self.string(out, &packed);
     }
+}
+
+/// Whether to compress a string, after so many in vain; counts this one with them.
+fn is_worth_a_try(vain: &mut u32) -> bool {
+    let before = *vain;
+    *vain = before.wrapping_add(1);
+    before < VAIN_MAX || before.is_multiple_of(TRIED_OF_VAIN)
 }
 
 fn value_type(value: ValueRef<'_>) -> ValueType {
@@ -214,5 +232,32 @@ fn length_len(length: u64) -> usize {
         0x40..0x4000 => 2,
         0x4000..=0xffff_ffff => 5,
         _ => 9,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt as _, SeedableRng};
+
+    #[test]
+    fn compression_in_vain_is_tried_less_and_found_again() {
+        let mut rng = rand::rngs::StdRng::seed_from_u64(7);
+        let mut encoder = Encoder::new(true);
+        let mut is_compressed = |bytes: &[u8]| {
+            let mut out = Vec::new();
+            encoder.string(&mut out, bytes);
+            out[0] == special::MARK | special::LZF
+        };
+        let repeating = [b'x'; 100];
+        assert!(is_compressed(&repeating));
+        for _ in 0..1000 {
+            let noise: [u8; 100] = rng.random();
+            assert!(!is_compressed(&noise));
+        }
+        assert!(is_compressed(&[b'x'; 300]), "lengths are apart");
+        let missed = (0..100).position(|_| is_compressed(&repeating));
+        assert!(missed.is_some_and(|missed| missed < TRIED_OF_VAIN as usize));
+        assert!((0..100).all(|_| is_compressed(&repeating)));
     }
 }
