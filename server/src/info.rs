@@ -356,7 +356,7 @@ fn persistence(page: &mut Page<'_>) {
         page.field("rdb_last_load_keys_loaded", report.rdb_keys);
     }
     let log = engine.log();
-    page.field("aof_enabled", u8::from(log.is_some()));
+    page.field("aof_enabled", u8::from(engine.wants_log()));
     page.field("aof_rewrite_in_progress", u8::from(rewrites_for >= 0));
     page.field(
         "aof_rewrite_scheduled",
@@ -436,7 +436,8 @@ fn stats(page: &mut Page<'_>) {
         ("pubsub_patterns", 0),
         ("pubsubshard_channels", 0),
         ("latest_fork_usec", 0),
-        ("total_forks", 0),
+        // Nothing forks; what Redis forks for is counted.
+        ("total_forks", server.engine.snapshot_info().begun),
     ]);
     page.field("migrate_cached_sockets", server.migrations.len());
     page.fields([

@@ -1,7 +1,6 @@
 //! From the configuration to what the engine understands.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use hardtack_storage::engine::{EvictionPolicy, Options, Settings};
@@ -119,32 +118,14 @@ pub fn apply(
             reason: reason.to_owned(),
         })
     };
-    if old.dir != new.dir {
-        return refused("dir", "the data directory is chosen at start");
-    }
     if old.log_ring_bytes != new.log_ring_bytes {
         return refused(
             "log-ring-bytes",
             "the size of the log's memory is chosen at start",
         );
     }
-    if old.log_segment_bytes != new.log_segment_bytes {
-        return refused(
-            "log-segment-bytes",
-            "the size of the log's files is chosen at start",
-        );
-    }
-    if old.max_unsynced_ms != new.max_unsynced_ms {
-        return refused(
-            "max-unsynced-ms",
-            "the bound on unsynced writes is chosen at start",
-        );
-    }
-    if old.unsynced_wait_ms != new.unsynced_wait_ms {
-        return refused(
-            "unsynced-wait-ms",
-            "the bound on waiting for a sync is chosen at start",
-        );
+    if old.dir != new.dir && (old.appendonly || new.appendonly) {
+        return refused("dir", "the append-only log is on: turn it off first");
     }
     if new.maxclients > old.maxclients
         && let Err(possible) = limits::raise_open_files(new.maxclients)
@@ -162,20 +143,34 @@ pub fn apply(
             refused("port", "Unable to listen on this port. Check server logs.")
         };
     }
-    if old.appendonly != new.appendonly
-        && let Err(reason) = switch_log(server, new.appendonly, queued)
-    {
+    let switched = if old.dir != new.dir {
+        let moved = server.engine.change_dir(new.dir.clone());
+        moved.map_err(|error| ("dir", error.to_string()))
+    } else if old.appendonly != new.appendonly {
+        switch_log(server, new.appendonly, queued).map_err(|reason| ("appendonly", reason))
+    } else {
+        Ok(())
+    };
+    if let Err((name, reason)) = switched {
         if moves && server.doors.move_to(server, old).is_err() {
             tracing::warn!("The server could not go back to its old addresses");
         }
-        return refused("appendonly", &reason);
+        return refused(name, &reason);
     }
     // Nothing fails from here on.
-    if old.appendfsync != new.appendfsync
-        && let Some(log) = server.engine.log()
-    {
-        log.set_policy(sync_policy(new.appendfsync));
-    }
+    server.engine.configure_log(|options| {
+        let LogOptions {
+            policy,
+            segment_bytes,
+            max_unsynced,
+            unsynced_wait,
+            ..
+        } = engine_options(new, false).log;
+        options.policy = policy;
+        options.segment_bytes = segment_bytes;
+        options.max_unsynced = max_unsynced;
+        options.unsynced_wait = unsynced_wait;
+    });
     server.log.set_level(new.loglevel);
     server
         .slowlog
@@ -195,20 +190,22 @@ pub fn apply(
 
 /// Turns the log on or off; after the transaction, if it is asked for within one.
 fn switch_log(server: &Arc<Server>, on: bool, queued: bool) -> Result<(), String> {
-    if !queued {
-        return server.engine.set_appendonly(on).map_err(|error| {
-            tracing::warn!("The append-only log could not be switched: {error}");
-            error.to_string()
-        });
-    }
-    let server = server.clone();
-    thread::Builder::new()
-        .name("hardtack-log".into())
-        .spawn(move || {
-            if let Err(error) = server.engine.set_appendonly(on) {
-                tracing::warn!("The append-only log could not be switched: {error}");
+    let engine = &server.engine;
+    let outcome = match (queued, on) {
+        (true, _) => {
+            engine.schedule_log(on);
+            if on {
+                tracing::info!(
+                    "The append-only log is turned on inside a transaction: an AOF background was scheduled to start \
+                     after it"
+                );
             }
-        })
-        .map(drop)
-        .map_err(|error| error.to_string())
+            Ok(())
+        }
+        (false, true) => engine.turn_log_on().map_err(|error| error.to_string()),
+        (false, false) => engine.turn_log_off().map_err(|error| error.to_string()),
+    };
+    outcome.inspect_err(|error| {
+        tracing::warn!("The append-only log could not be switched: {error}");
+    })
 }

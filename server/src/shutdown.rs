@@ -41,6 +41,13 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
             }
         }
     }
+    // Without its base the log keeps nothing: what was acknowledged since the last RDB file would be lost.
+    if server.engine.log_is_beginning() && !flags.now && !flags.force {
+        tracing::info!("Writing the first base of the append-only log before exiting.");
+        while server.engine.log_is_beginning() && !server.end_at_once.load(Ordering::Relaxed) {
+            thread::sleep(Duration::from_millis(10));
+        }
+    }
     let patience = match flags.now {
         true => Duration::ZERO,
         false => Duration::from_secs(config.shutdown_timeout.into()),

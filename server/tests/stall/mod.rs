@@ -220,3 +220,95 @@ fn a_shutdown_does_not_wait_for_a_long_command() {
     });
     assert!(ended_before_it, "every shutdown has waited");
 }
+
+/// The value of an INFO field.
+fn info(client: &mut Client, section: &str, field: &str) -> String {
+    let text = client.ok(&format!("INFO {section}")).text();
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix(&format!("{field}:")));
+    line.unwrap_or_else(|| panic!("no {field} in {text}"))
+        .trim()
+        .to_owned()
+}
+
+/// Looks at INFO until a compaction is over.
+fn wait_for_rewrite(client: &mut Client) {
+    while info(client, "persistence", "aof_rewrite_in_progress") == "1" {}
+}
+
+#[test]
+fn the_log_begins_beside_the_commands() {
+    let mut server = Server::start(
+        Kind::Hardtack,
+        &[
+            ("io-threads", "1"),
+            ("appendonly", "no"),
+            ("appendfsync", "always"),
+        ],
+    );
+    let mut client = server.client();
+    fill(&mut client, "SADD", "set", 1000);
+    client.ok("SET before 1");
+    client.ok("SET counter 1");
+    // A minute for each key: the base is not written before that is changed.
+    client.ok("CONFIG SET rdb-key-save-delay 60000000");
+    client.ok("CONFIG SET appendonly yes");
+    client.ok("SET during 1");
+    client.ok("INCR counter");
+    client.ok("DEL before");
+    assert_eq!(info(&mut client, "persistence", "aof_enabled"), "1");
+    assert_eq!(
+        info(&mut client, "persistence", "aof_rewrite_in_progress"),
+        "1"
+    );
+    let manifest = server
+        .data_dir()
+        .join("appendonlydir/appendonly.aof.manifest");
+    assert!(!manifest.exists(), "no log before it is whole");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    wait_for_rewrite(&mut client);
+    assert!(manifest.exists());
+    client.ok("INCR counter");
+    server.kill();
+    // The configuration of this start says that the log is off; it is there nevertheless.
+    let mut server = Server::start_on(Kind::Hardtack, &server, &[("appendonly", "yes")]);
+    let mut client = server.client();
+    assert_eq!(client.ok("SCARD set").integer(), 1000);
+    assert_eq!(client.ok("GET counter").text(), "3");
+    assert_eq!(client.ok("EXISTS before during").integer(), 1);
+    server.stop_cleanly();
+}
+
+#[test]
+fn a_log_that_cannot_begin_stays_off_and_leaves_the_rdb_file_valid() {
+    let mut server = Server::start(Kind::Hardtack, &[("io-threads", "1"), ("appendonly", "no")]);
+    let mut client = server.client();
+    client.ok("SET key value");
+    client.ok("SAVE");
+    client.ok("CONFIG SET rdb-key-save-delay 60000000");
+    client.ok("CONFIG SET appendonly yes");
+    client.ok("SET key other");
+    server.kill();
+    let mut server = Server::start_on(Kind::Hardtack, &server, &[("appendonly", "yes")]);
+    assert_eq!(server.client().ok("GET key").text(), "value");
+    server.stop_cleanly();
+}
+
+#[test]
+fn bgrewriteaof_with_the_log_off_writes_one_beside_the_commands() {
+    let mut server = Server::start(Kind::Hardtack, &[("io-threads", "1"), ("appendonly", "no")]);
+    let mut client = server.client();
+    client.ok("SET key value");
+    client.ok("CONFIG SET rdb-key-save-delay 60000000");
+    client.ok("BGREWRITEAOF");
+    client.ok("SET key other");
+    assert_eq!(info(&mut client, "persistence", "aof_enabled"), "0");
+    client.ok("CONFIG SET rdb-key-save-delay 0");
+    wait_for_rewrite(&mut client);
+    assert_eq!(info(&mut client, "persistence", "aof_enabled"), "0");
+    server.kill();
+    let mut server = Server::start_on(Kind::Hardtack, &server, &[("appendonly", "yes")]);
+    assert_eq!(server.client().ok("GET key").text(), "value");
+    server.stop_cleanly();
+}

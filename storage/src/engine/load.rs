@@ -172,64 +172,6 @@ fn create_log(
     Ok(log)
 }
 
-/// Makes a log of the present keyspace in a directory that may hold an older one, in the place of that.
-///
-/// The new log is made beside the old one and changes places with it in one step, so that there is always one whole
-/// log under the name.
-pub(super) fn replace_log(
-    shared: &Shared,
-    gate: &mut ExclusiveGate<'_>,
-    start: Lsn,
-) -> Result<Log, LoadError> {
-    let Options {
-        disk,
-        dir,
-        log: options,
-        ..
-    } = &shared.options;
-    let place = dir.join(&options.dir_name);
-    let failed = |error| LoadError::Io {
-        path: place.clone(),
-        error,
-    };
-    if !Log::exists(&**disk, dir, options).map_err(failed)? {
-        return create_log(shared, gate, options.clone(), start);
-    }
-    let beside = LogOptions {
-        dir_name: format!("{}.new", options.dir_name),
-        ..options.clone()
-    };
-    let beside_place = dir.join(&beside.dir_name);
-    disk.remove_dir(&beside_place).map_err(failed)?;
-    let log = create_log(shared, gate, beside, start)?;
-    log.close()
-        .map_err(|error| failed(io::Error::other(error.to_string())))?;
-    disk.exchange(&beside_place, &place).map_err(failed)?;
-    disk.sync_dir(dir).map_err(failed)?;
-    disk.remove_dir(&beside_place).map_err(failed)?;
-    Ok(Log::open(
-        disk.clone(),
-        dir,
-        options.clone(),
-        &mut InMemory,
-    )?)
-}
-
-/// Takes a log whose contents are in memory already.
-struct InMemory;
-
-impl ReplayTarget for InMemory {
-    fn load_base(&mut self, _: &Path) -> Result<BaseLoaded, ReplayError> {
-        Ok(BaseLoaded::default())
-    }
-
-    fn replay(&mut self, _: &[u8], _: Lsn, _: Option<UnixMillis>) -> Result<(), ReplayError> {
-        Err(ReplayError(
-            "the new log has grown before it was used".into(),
-        ))
-    }
-}
-
 pub(super) fn lock_directory(
     disk: &dyn Disk,
     dir: &Path,

@@ -15,6 +15,7 @@ mod reload;
 mod session;
 mod settings;
 mod stats;
+mod switch;
 #[cfg(test)]
 mod tests;
 mod transaction;
@@ -23,7 +24,7 @@ use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
@@ -35,11 +36,12 @@ pub use reload::ReloadError;
 pub use session::{Queued, Session, Transaction};
 pub use settings::{EvictionPolicy, KeyEvents, Settings};
 pub use stats::{Counter, Stats};
+pub use switch::MoveError;
 pub use transaction::Host;
 
 use crate::command::{self, CommandError, Reply};
 use crate::disk::{Disk, DiskLock, RealDisk};
-use crate::keyspace::{DetachedDb, Displaced, ExclusiveGate, Keyspace};
+use crate::keyspace::{DetachedDb, Displaced, Keyspace};
 use crate::log::{Admission, Log, LogOptions, LogStatus, Notifier, SyncPolicy};
 use crate::types::{DbIndex, Lsn};
 use persist::Persistence;
@@ -60,15 +62,30 @@ pub struct Shared {
     pub(crate) stats: Stats,
     persistence: Persistence,
     reaper: Reaper,
-    /// Exchanged only under the exclusive gate.
+    /// The log in force.
     log: ArcSwapOption<Log>,
+    /// A log that commands append to already, and nobody depends on yet. Set only under the exclusive gate.
+    beginning: ArcSwapOption<Log>,
+    /// Whether the log is to be on.
+    wants_log: AtomicBool,
     /// Where the last log ended: the next one goes on there, since slots remember positions.
     log_end: AtomicU64,
     /// Who hears when the log's own threads have made progress; registered with every log.
     notifiers: Mutex<Vec<Notifier>>,
     /// Keeps other processes out of the directory while no log does.
     dir_lock: Mutex<Option<Box<dyn DiskLock>>>,
+    /// Held while the log is begun or put away, or the directory changed.
+    switching: Mutex<()>,
+    place: ArcSwap<Place>,
+    /// As the engine was opened; what `place` has is looked up there.
     options: Options,
+}
+
+/// Where and how files are kept from now on.
+#[derive(Clone)]
+struct Place {
+    dir: PathBuf,
+    log: LogOptions,
 }
 
 /// What is decided when an engine is opened.
@@ -110,9 +127,11 @@ impl Shared {
         }
     }
 
-    /// The log, and a number that changes when another takes its place.
+    /// The log to append to, and a number that changes when another takes its place.
     fn log_with_generation(&self) -> (u64, Option<Arc<Log>>) {
-        let log = self.log.load_full();
+        // One that begins is put in force before it is taken from its first place.
+        let beginning = self.beginning.load_full();
+        let log = self.log.load_full().or(beginning);
         (
             log.as_ref()
                 .map_or(0, |log| Arc::as_ptr(log) as usize as u64),
@@ -126,6 +145,16 @@ impl Shared {
 
     pub(crate) fn databases(&self) -> u16 {
         self.options.databases
+    }
+
+    /// The data directory.
+    fn dir(&self) -> PathBuf {
+        self.place.load().dir.clone()
+    }
+
+    /// How a log is kept that is opened now.
+    fn log_options(&self) -> LogOptions {
+        self.place.load().log.clone()
     }
 
     fn discard_database(&self, database: DetachedDb) {
@@ -160,9 +189,16 @@ impl Engine {
             persistence: Persistence::new(),
             reaper: Reaper::start()?,
             log: ArcSwapOption::empty(),
+            beginning: ArcSwapOption::empty(),
+            wants_log: AtomicBool::new(false),
             log_end: AtomicU64::new(0),
             notifiers: Mutex::default(),
             dir_lock: Mutex::default(),
+            switching: Mutex::default(),
+            place: ArcSwap::from_pointee(Place {
+                dir: options.dir.clone(),
+                log: options.log.clone(),
+            }),
             options,
         };
         Ok(Engine {
@@ -202,64 +238,8 @@ impl Engine {
                 log.register_notifier(notifier.clone());
             }
         }
+        shared.wants_log.store(log.is_some(), Ordering::SeqCst);
         shared.log.store(log.map(Arc::new));
-    }
-
-    /// Turns the log on, beginning with a base of the present data, or off. Commands wait meanwhile.
-    ///
-    /// # Errors
-    /// [`LoadError`] if the log cannot be made; it is then still off.
-    pub fn set_appendonly(&self, on: bool) -> Result<(), LoadError> {
-        let shared = self.shared();
-        // A compaction holds on to the log.
-        self.cancel_snapshot();
-        self.wait_for_snapshot();
-        let mut gate = shared.keyspace.enter_exclusive();
-        match (on, shared.log()) {
-            (true, Some(_)) | (false, None) => Ok(()),
-            (true, None) => {
-                let log = self.begin_log(&mut gate)?;
-                self.install_log(Some(log));
-                Ok(())
-            }
-            (false, Some(log)) => {
-                self.install_log(None);
-                self.end_log(log)
-            }
-        }
-    }
-
-    /// Writes a log of the present data although the log is off, for a later start with it on. Commands wait
-    /// meanwhile.
-    ///
-    /// # Errors
-    /// [`LoadError`] if the log cannot be made.
-    pub fn write_log_once(&self) -> Result<(), LoadError> {
-        let mut gate = self.shared().keyspace.enter_exclusive();
-        let log = self.begin_log(&mut gate)?;
-        self.end_log(Arc::new(log))
-    }
-
-    /// Makes a log that goes on where the last one ended.
-    fn begin_log(&self, gate: &mut ExclusiveGate<'_>) -> Result<Log, LoadError> {
-        let shared = self.shared();
-        let options = &shared.options;
-        *shared.dir_lock.lock() = None;
-        let start = Lsn(shared.log_end.load(Ordering::Relaxed));
-        let log = load::replace_log(shared, gate, start);
-        if log.is_err() {
-            *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
-        }
-        log
-    }
-
-    fn end_log(&self, log: Arc<Log>) -> Result<(), LoadError> {
-        let shared = self.shared();
-        let options = &shared.options;
-        shared.log_end.store(log.appended().0, Ordering::Relaxed);
-        close_log(log);
-        *shared.dir_lock.lock() = Some(load::lock_directory(&*options.disk, &options.dir)?);
-        Ok(())
     }
 
     /// Holds all commands back for good, closes the log, and calls `finally`, which ends the process.
@@ -267,6 +247,7 @@ impl Engine {
     /// A command that takes longer than `patience` is given up: it has not been answered, and will not be.
     pub fn close(&self, patience: Duration, finally: impl FnOnce()) {
         let shared = self.shared();
+        shared.wants_log.store(false, Ordering::SeqCst);
         self.cancel_snapshot();
         let gate = shared.keyspace.try_enter_exclusive(patience);
         match (&gate, shared.log()) {
@@ -340,6 +321,11 @@ impl Engine {
     pub fn write_log(&self, needed: Lsn) -> Lsn {
         let log = self.shared.log.load();
         let Some(log) = log.as_ref() else {
+            if let Some(log) = self.shared.beginning.load().as_ref()
+                && log.pressure()
+            {
+                log.kick();
+            }
             return Lsn::MAX;
         };
         if log.policy() == SyncPolicy::Always {

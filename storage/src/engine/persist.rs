@@ -64,6 +64,8 @@ pub struct SnapshotInfo {
     pub saves: u64,
     /// Compactions since the start.
     pub rewrites: u64,
+    /// Snapshots in the background that were begun.
+    pub begun: u64,
 }
 
 /// State of the snapshots of one engine.
@@ -102,6 +104,7 @@ impl Persistence {
             last_rewrite_took: None,
             saves: 0,
             rewrites: 0,
+            begun: 0,
         };
         Persistence {
             state: Mutex::new(State {
@@ -114,7 +117,7 @@ impl Persistence {
         }
     }
 
-    fn begin(
+    pub fn begin(
         &self,
         kind: SnapshotKind,
         in_background: bool,
@@ -130,6 +133,7 @@ impl Persistence {
             in_background,
             progress: progress.clone(),
         });
+        state.info.begun += u64::from(in_background);
         match kind {
             SnapshotKind::Save => state.info.last_save_attempt = UnixMillis::now(),
             SnapshotKind::Rewrite => state.rewrite_scheduled = false,
@@ -137,7 +141,7 @@ impl Persistence {
         Ok(progress)
     }
 
-    fn end(&self, ok: bool) {
+    pub fn end(&self, ok: bool) {
         let mut state = self.state.lock();
         let Some(running) = state.running.take() else {
             return;
@@ -193,9 +197,9 @@ impl Persistence {
 }
 
 /// Ends the snapshot in the books, also if its thread panics.
-struct Ending<'s> {
-    persistence: &'s Persistence,
-    ok: bool,
+pub(super) struct Ending<'s> {
+    pub persistence: &'s Persistence,
+    pub ok: bool,
 }
 
 impl Drop for Ending<'_> {
@@ -206,7 +210,7 @@ impl Drop for Ending<'_> {
 
 impl Shared {
     /// Enters the gate exclusively, unless the snapshot is cancelled while long commands are under way.
-    fn enter_for_cut(&self, progress: &SnapshotProgress) -> Option<ExclusiveGate<'_>> {
+    pub(super) fn enter_for_cut(&self, progress: &SnapshotProgress) -> Option<ExclusiveGate<'_>> {
         const LOOK_AT_CANCELLATION: Duration = Duration::from_secs(1);
         loop {
             if let Some(gate) = self.keyspace.try_enter_exclusive(LOOK_AT_CANCELLATION) {
@@ -255,6 +259,18 @@ impl Shared {
         snapshot::write(cut, &info, extra, options, progress, sink)
     }
 
+    /// Writes the base that a ticket asks for.
+    pub(super) fn write_base(
+        &self,
+        cut: SnapshotCut,
+        ticket: &RewriteTicket,
+        progress: &SnapshotProgress,
+    ) -> io::Result<()> {
+        let mut file = FileWriter::create(&*self.options.disk, ticket.base_path())?;
+        self.write_snapshot(cut, Some(ticket.cut()), true, progress, &mut file)?;
+        file.finish().map(drop)
+    }
+
     /// Writes a file durably under a temporary name and calls it `path`.
     fn write_file(
         &self,
@@ -263,7 +279,7 @@ impl Shared {
     ) -> io::Result<()> {
         let disk = &*self.options.disk;
         let name = format!("temp-{}.rdb", std::process::id());
-        let temporary = self.options.dir.join(name);
+        let temporary = path.with_file_name(name);
         let written = (|| {
             let mut file = FileWriter::create(disk, &temporary)?;
             write(&mut file)?;
@@ -275,7 +291,7 @@ impl Shared {
             let _ = disk.remove(&temporary);
             return Err(error);
         }
-        disk.sync_dir(&self.options.dir)
+        disk.sync_dir(path.parent().unwrap_or(Path::new("")))
     }
 }
 
@@ -286,7 +302,7 @@ impl Engine {
     /// Where SAVE and BGSAVE write.
     pub fn rdb_path(&self) -> PathBuf {
         let shared = self.shared();
-        shared.options.dir.join(&shared.settings.load().rdb_name)
+        shared.dir().join(&shared.settings.load().rdb_name)
     }
 
     /// Writes the RDB file, in the calling thread.
@@ -360,29 +376,24 @@ impl Engine {
     }
 
     /// Compacts the log in the background: a new base, and the log from there. With the log off, writes one for a
-    /// later start with it on; commands wait meanwhile.
+    /// later start with it on.
     ///
     /// # Errors
     /// [`BeginError`].
     pub fn rewrite_log_in_background(&self) -> Result<(), BeginError> {
         let shared = self.shared();
-        let progress = shared.persistence.begin(SnapshotKind::Rewrite, true)?;
         let Some(log) = shared.log() else {
-            let mut ending = Ending {
-                persistence: &shared.persistence,
-                ok: false,
-            };
-            self.write_log_once()
-                .map_err(|error| BeginError::Failed(error.to_string()))?;
-            ending.ok = true;
-            return Ok(());
+            return self.write_log_once();
         };
+        let progress = shared.persistence.begin(SnapshotKind::Rewrite, true)?;
         let failed = |error: String| {
             shared.persistence.end(false);
             Err(BeginError::Failed(error))
         };
         let heals = log.status() != LogStatus::Ok;
-        let mut gate = shared.keyspace.enter_exclusive();
+        let Some(mut gate) = shared.enter_for_cut(&progress) else {
+            return failed("it was cancelled".into());
+        };
         let ticket = if heals {
             log.begin_heal()
         } else {
@@ -413,13 +424,8 @@ impl Engine {
             ok: false,
         };
         let Some(log) = shared.log() else { return };
-        let disk = &*shared.options.disk;
-        let written = FileWriter::create(disk, ticket.base_path()).and_then(|mut file| {
-            shared.write_snapshot(cut, Some(ticket.cut()), true, progress, &mut file)?;
-            file.finish()
-        });
-        match written {
-            Ok(_) => match log.commit_rewrite(ticket) {
+        match shared.write_base(cut, &ticket, progress) {
+            Ok(()) => match log.commit_rewrite(ticket) {
                 Ok(()) => {
                     ending.ok = true;
                     tracing::info!("Background AOF rewrite finished successfully");
@@ -433,7 +439,7 @@ impl Engine {
         }
     }
 
-    fn spawn(
+    pub(super) fn spawn(
         &self,
         name: &str,
         work: impl FnOnce(Engine) + Send + 'static,
@@ -469,6 +475,19 @@ impl Engine {
         if let Some(running) = &self.shared().persistence.state.lock().running {
             running.progress.cancelled.store(true, Ordering::Relaxed);
         }
+    }
+
+    /// Has a compaction that is under way end without a result; whether there is one.
+    pub(super) fn cancel_rewrite(&self) -> bool {
+        let state = self.shared().persistence.state.lock();
+        let rewrite = state
+            .running
+            .as_ref()
+            .filter(|running| running.kind == SnapshotKind::Rewrite);
+        if let Some(running) = rewrite {
+            running.progress.cancelled.store(true, Ordering::Relaxed);
+        }
+        rewrite.is_some()
     }
 
     /// Waits until no snapshot is under way.
@@ -510,6 +529,9 @@ impl Engine {
             let retry_at = shared.persistence.state.lock().retry_at;
             retry_at.is_none_or(|at| Instant::now() >= at)
         };
+        if may_retry && self.follow_wish() {
+            return;
+        }
         if rewrite_scheduled || may_retry && (broken || rewrite_due) {
             if let Err(error) = self.rewrite_log_in_background()
                 && !broken

@@ -61,6 +61,9 @@ impl Engine {
     /// [`ReloadError`].
     pub fn reload_log(&self) -> Result<(), ReloadError> {
         let shared = self.shared();
+        if self.log_is_beginning() {
+            self.wait_for_snapshot();
+        }
         let Some(log) = self.log() else {
             return self.load_closed_log();
         };
@@ -74,7 +77,7 @@ impl Engine {
         // A log that another server began may have no base, or one of commands.
         if log.base_bytes() > 0 {
             let options = &shared.options;
-            load_single_file(&*options.disk, &base, &options.log, &mut loader)
+            load_single_file(&*options.disk, &base, &shared.log_options(), &mut loader)
                 .map_err(LoadError::from)?;
         }
         loader.begin_file();
@@ -108,13 +111,13 @@ impl Engine {
         *shared.dir_lock.lock() = None;
         let log = Log::open(
             options.disk.clone(),
-            &options.dir,
-            options.log.clone(),
+            &shared.dir(),
+            shared.log_options(),
             &mut loader,
         );
         drop(loader);
         let outcome = log.map(drop).map_err(LoadError::from);
-        *shared.dir_lock.lock() = Some(lock_directory(&*options.disk, &options.dir)?);
+        *shared.dir_lock.lock() = Some(lock_directory(&*options.disk, &shared.dir())?);
         outcome?;
         replace(shared, &mut gate, scratch);
         Ok(())

@@ -416,10 +416,11 @@ fn log_turned_off_and_on_again_holds_the_present_data() {
     let engine = open(dir.path());
     let mut client = Client::of(&engine);
     client.line("set a 1");
-    engine.set_appendonly(false).unwrap();
+    engine.turn_log_off().unwrap();
     client.line("set a 2");
-    engine.set_appendonly(true).unwrap();
+    engine.turn_log_on().unwrap();
     client.line("set b 3");
+    engine.wait_for_snapshot();
     let (_, read) = engine.execute(&mut Session::new(), &[b"get", b"a"]);
     assert!(
         read.lsn <= engine.log().unwrap().appended(),
@@ -442,6 +443,8 @@ fn log_written_once_while_off_is_there_for_the_next_start() {
     let mut client = Client::of(&engine);
     client.line("rpush l 1 2 3");
     engine.rewrite_log_in_background().unwrap();
+    engine.wait_for_snapshot();
+    assert!(engine.log().is_none(), "it stays off");
     let digest = client.digest();
     client.line("del l");
     engine.reload_log().unwrap();

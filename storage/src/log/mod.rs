@@ -22,6 +22,7 @@
 //! | `sync` | policies and background threads |
 //! | `watermark` | written, durable, failed, and who waits |
 //! | `rewrite` | rotation, compaction and healing |
+//! | `birth` | a log that begins beside the commands |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
 //! | `meta` | private metadata |
@@ -34,6 +35,7 @@
 //! Crash: the log ends at a record boundary at or after `durable`; a start finds it with [`Log::open`].
 //! Elsewhere: what a record means (`command`), when to compact (`engine`), what a base contains (`rdb`, `snapshot`).
 
+mod birth;
 mod foreign;
 mod frame;
 mod manifest;
@@ -198,11 +200,54 @@ struct Catalogue {
     indexes: Vec<(String, SegmentIndex)>,
 }
 
+/// Options that can be changed while the log is in use.
+struct Tuned {
+    segment_bytes: AtomicU64,
+    max_unsynced_ms: AtomicU64,
+    unsynced_wait_ms: AtomicU64,
+}
+
+impl Tuned {
+    fn new(options: &LogOptions) -> Tuned {
+        let tuned = Tuned {
+            segment_bytes: AtomicU64::new(0),
+            max_unsynced_ms: AtomicU64::new(0),
+            unsynced_wait_ms: AtomicU64::new(0),
+        };
+        tuned.set(options);
+        tuned
+    }
+
+    fn set(&self, options: &LogOptions) {
+        let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.segment_bytes
+            .store(options.segment_bytes, Ordering::Relaxed);
+        self.max_unsynced_ms
+            .store(millis(options.max_unsynced), Ordering::Relaxed);
+        self.unsynced_wait_ms
+            .store(millis(options.unsynced_wait), Ordering::Relaxed);
+    }
+
+    fn segment_bytes(&self) -> u64 {
+        self.segment_bytes.load(Ordering::Relaxed)
+    }
+
+    fn max_unsynced(&self) -> Duration {
+        Duration::from_millis(self.max_unsynced_ms.load(Ordering::Relaxed))
+    }
+
+    fn unsynced_wait(&self) -> Duration {
+        Duration::from_millis(self.unsynced_wait_ms.load(Ordering::Relaxed))
+    }
+}
+
 /// What the log's threads share.
 struct Shared {
     disk: Arc<dyn Disk>,
     names: Names,
+    /// As the log was opened; what `tuned` has is looked up there.
     options: LogOptions,
+    tuned: Tuned,
     replid: Replid,
     ring: Arc<Ring>,
     marks: Watermarks,
@@ -286,7 +331,7 @@ impl Shared {
     /// Asks for the next segment when this one is past half. True when it is time to roll.
     fn watch_segment_size(&self, writer: &Writer) -> bool {
         let used = writer.segment.position;
-        let size = writer.segment.size_bytes.min(self.options.segment_bytes);
+        let size = writer.segment.size_bytes.min(self.tuned.segment_bytes());
         if used >= size / 2
             && self.prepared.lock().is_none()
             && !self.want_prepared.swap(true, Ordering::SeqCst)
@@ -328,7 +373,7 @@ impl Shared {
     fn may_roll(&self, writer: &Writer) -> bool {
         !self.marks.is_failed()
             && (self.prepared.lock().is_some()
-                || writer.segment.position >= self.options.segment_bytes * 2)
+                || writer.segment.position >= self.tuned.segment_bytes().saturating_mul(2))
     }
 
     fn path(&self, name: &str) -> PathBuf {
@@ -559,6 +604,13 @@ impl Log {
         outcome
     }
 
+    /// Changes what can be changed while the log is in use: policy, segment size, the bound on unsynced writes. What else
+    /// the options say is decided when a log is opened.
+    pub fn configure(&self, options: &LogOptions) {
+        self.shared.tuned.set(options);
+        self.set_policy(options.policy);
+    }
+
     /// When bytes are made durable.
     pub fn policy(&self) -> SyncPolicy {
         self.shared.policy()
@@ -596,9 +648,10 @@ impl Log {
             return Admission::Ok;
         }
         let age = self.oldest_unsynced_age();
-        if age <= shared.options.max_unsynced {
+        let bound = shared.tuned.max_unsynced();
+        if age <= bound {
             Admission::Ok
-        } else if age <= shared.options.max_unsynced + shared.options.unsynced_wait {
+        } else if age <= bound + shared.tuned.unsynced_wait() {
             Admission::WaitForSync
         } else {
             Admission::Refused(Refusal::SyncStalled { age })

@@ -18,6 +18,7 @@ use std::sync::atomic::Ordering;
 use super::frame;
 use super::manifest::{Entry, FileKind, Manifest};
 use super::meta::SegmentIndex;
+use super::recovery::CREATING;
 use super::segment::{self, Prepared, SegmentInfo};
 use super::sync::SyncPolicy;
 use super::watermark::Failure;
@@ -72,6 +73,16 @@ pub struct RewriteTicket {
 }
 
 impl RewriteTicket {
+    /// For the first base of a log that begins at `cut`.
+    pub(super) fn first(cut: Lsn, base_path: PathBuf, seq: u64) -> RewriteTicket {
+        RewriteTicket {
+            cut,
+            base_path,
+            seq,
+            heals: true,
+        }
+    }
+
     /// The base must hold exactly what the stream says below this position.
     pub fn cut(&self) -> Lsn {
         self.cut
@@ -219,7 +230,9 @@ impl Log {
 
     fn try_commit(&self, ticket: &RewriteTicket) -> Result<(), RewriteError> {
         let shared = &*self.shared;
-        if !ticket.heals {
+        if ticket.heals {
+            self.sync_ahead()?;
+        } else {
             self.wait_rotated(ticket.cut)?;
         }
         let base_bytes = self.settle_base(ticket)?;
@@ -230,6 +243,16 @@ impl Log {
         }
         shared.remove_history();
         Ok(())
+    }
+
+    /// Syncs what the new segment holds by now, so that little is left for the sync that the writer has to wait for.
+    fn sync_ahead(&self) -> Result<(), RewriteError> {
+        let file = {
+            let mut writer = self.shared.writer.lock();
+            self.shared.write(&mut writer);
+            writer.segment.file.clone()
+        };
+        file.sync_data().map_err(io_error("sync the new segment"))
     }
 
     /// Makes the new base durable under its name.
@@ -430,6 +453,7 @@ impl Shared {
             return Err(self.marks.failure().unwrap_or(Failure::Closed).into());
         }
         let _one_sync_at_a_time = self.sync_lock.lock();
+        let begins = self.marks.failure() == Some(Failure::NotBegun);
         let written = writer.written();
         let segment = &mut writer.segment;
         segment
@@ -487,10 +511,23 @@ impl Shared {
         self.sync_point.forget_age();
         self.healing.store(false, Ordering::SeqCst);
         self.marks.recover(written, written);
-        tracing::info!(
-            at = ticket.cut.0,
-            "log: healed by a new base; writes are accepted again"
-        );
+        if begins {
+            let mark = self.path(CREATING);
+            let removed = self.disk.remove(&mark);
+            if removed
+                .and_then(|()| self.disk.sync_dir(&self.names.dir))
+                .is_err()
+            {
+                // There was none, or the next start removes it.
+                tracing::debug!("log: {} was not removed", mark.display());
+            }
+            tracing::info!(at = ticket.cut.0, "log: begun with a new base");
+        } else {
+            tracing::info!(
+                at = ticket.cut.0,
+                "log: healed by a new base; writes are accepted again"
+            );
+        }
         Ok(())
     }
 
@@ -548,7 +585,7 @@ fn first_segment(shared: &Shared, seq: u64) -> io::Result<Prepared> {
     segment::prepare(
         &*shared.disk,
         &shared.names.temp_segment(seq),
-        first_segment_bytes(shared.options.segment_bytes),
+        first_segment_bytes(shared.tuned.segment_bytes()),
         shared.policy() == SyncPolicy::Always,
     )
 }

@@ -349,7 +349,7 @@ fn prepare_thread(shared: &Shared) {
         if shared.want_prepared.load(Ordering::SeqCst) {
             let path = shared.names.temp_segment(0);
             let fill = shared.policy() == SyncPolicy::Always;
-            match segment::prepare(&*shared.disk, &path, shared.options.segment_bytes, fill) {
+            match segment::prepare(&*shared.disk, &path, shared.tuned.segment_bytes(), fill) {
                 Ok(prepared) => {
                     *shared.prepared.lock() = Some(prepared);
                     shared.want_prepared.store(false, Ordering::SeqCst);

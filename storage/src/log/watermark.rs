@@ -42,6 +42,9 @@ pub enum Failure {
     /// The log has been closed.
     #[error("the log is closed")]
     Closed,
+    /// The log has no base yet.
+    #[error("the log has not begun yet")]
+    NotBegun,
 }
 
 impl Failure {
@@ -174,13 +177,21 @@ impl Watermarks {
     pub(super) fn fail(&self, failure: Failure) {
         {
             let mut state = self.state.lock();
-            if state.failure.is_none() && failure != Failure::Closed {
-                tracing::error!(
-                    durable = self.durable().0,
-                    "log: {failure}; writes are refused"
-                );
-            }
-            if state.failure.is_none() || failure == Failure::Closed {
+            let first = match &state.failure {
+                None => {
+                    if failure != Failure::Closed {
+                        tracing::error!(
+                            durable = self.durable().0,
+                            "log: {failure}; writes are refused"
+                        );
+                    }
+                    true
+                }
+                // Nobody depends on it.
+                Some(Failure::NotBegun) => true,
+                Some(_) => false,
+            };
+            if first || failure == Failure::Closed {
                 state.failure = Some(failure);
             }
             state.healing = false;
@@ -188,6 +199,14 @@ impl Watermarks {
         }
         self.wake_all();
         self.notify();
+    }
+
+    /// The log begins when it has its base; that is like a healing. Before anybody has heard of it.
+    pub(super) fn begin_later(&self) {
+        let mut state = self.state.lock();
+        state.failure = Some(Failure::NotBegun);
+        state.healing = true;
+        self.failed.store(true, Ordering::SeqCst);
     }
 
     pub(super) fn set_healing(&self, healing: bool) {

@@ -19,10 +19,10 @@ use crate::log::segment::{self, Names, SegmentInfo};
 use crate::log::sync::{self, Signal, SyncPoint, SyncPolicy};
 use crate::log::watermark::Watermarks;
 use crate::log::writer::{ActiveSegment, Writer};
-use crate::log::{Catalogue, Log, LogOptions, Shared};
+use crate::log::{Catalogue, Log, LogOptions, Shared, Tuned};
 
 /// What recovery has learnt, before the log goes on.
-pub(super) struct Found {
+pub(in crate::log) struct Found {
     pub manifest: Manifest,
     pub segments: Vec<SegmentInfo>,
     pub base_lsn: Lsn,
@@ -118,7 +118,19 @@ pub(super) fn finish(
         bytes: 0,
         framed: true,
     });
+    assemble(disk, names, options, lock, found, active, report)
+}
 
+/// Puts a log together and starts its threads.
+pub(in crate::log) fn assemble(
+    disk: Arc<dyn Disk>,
+    names: Names,
+    options: LogOptions,
+    lock: Box<dyn DiskLock>,
+    found: Found,
+    active: ActiveSegment,
+    report: RecoveryReport,
+) -> Result<Log, OpenError> {
     let log_signal = Arc::new(Signal::new());
     let wake = Arc::clone(&log_signal);
     let (ring, consumer) = Ring::new(options.ring_bytes, found.end, Box::new(move || wake.wake()));
@@ -148,6 +160,7 @@ pub(super) fn finish(
         manifest_lock: Mutex::new(()),
         rewriting: AtomicBool::new(false),
         replid: found.replid,
+        tuned: Tuned::new(&options),
         ring,
         disk,
         names,

@@ -36,7 +36,8 @@ use super::{Log, LogOptions};
 use crate::disk::{Disk, DiskLock, FileWriter, read_small_file};
 use crate::{Lsn, UnixMillis};
 
-use begin::{Found, finish};
+use begin::finish;
+pub(super) use begin::{Found, assemble};
 pub(super) use error::io_at;
 pub use error::{Damage, OpenError};
 use replay::Recovery;
@@ -45,7 +46,7 @@ use replay::Recovery;
 const LOCK_FILE: &str = "hardtack.lock";
 
 /// Is there while a log is being made: without a manifest beside it the log's files hold nothing that was ever promised.
-const CREATING: &str = "temp-creating";
+pub(super) const CREATING: &str = "temp-creating";
 
 /// What to do about damage to data that was once safe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -141,20 +142,20 @@ pub(super) fn exists(disk: &dyn Disk, data_dir: &Path, options: &LogOptions) -> 
 }
 
 /// True if the making of the log was cut off, by what is in its directory.
-fn is_unfinished(names: &Names, list: &[String]) -> bool {
+pub(super) fn is_unfinished(names: &Names, list: &[String]) -> bool {
     let manifest = names.manifest();
     list.iter().any(|name| name == CREATING)
         && !list.iter().any(|name| names.dir.join(name) == manifest)
 }
 
-fn names(data_dir: &Path, options: &LogOptions) -> Names {
+pub(super) fn names(data_dir: &Path, options: &LogOptions) -> Names {
     Names {
         dir: data_dir.join(&options.dir_name),
         prefix: options.file_name.clone(),
     }
 }
 
-fn take_lock(disk: &dyn Disk, data_dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
+pub(super) fn take_lock(disk: &dyn Disk, data_dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
     let path = data_dir.join(LOCK_FILE);
     disk.lock(&path).map_err(|error| match error.kind() {
         io::ErrorKind::WouldBlock => OpenError::Locked(path.clone()),
@@ -280,7 +281,7 @@ pub(super) fn begins_with_rdb(disk: &dyn Disk, path: &Path) -> Result<bool, Open
     }
 }
 
-fn remove_left_overs(disk: &dyn Disk, names: &Names, but: Option<&str>) {
+pub(super) fn remove_left_overs(disk: &dyn Disk, names: &Names, but: Option<&str>) {
     let Ok(list) = disk.list(&names.dir) else {
         return;
     };
