@@ -65,6 +65,7 @@ pub fn engine_options(config: &Config, recover_prefix: bool) -> Options {
             } else {
                 RecoverMode::Strict
             },
+            annotate: config.aof_timestamp_enabled,
             load_cut_off: config.aof_load_truncated,
             ..LogOptions::default()
         },
@@ -161,12 +162,14 @@ pub fn apply(
     server.engine.configure_log(|options| {
         let LogOptions {
             policy,
+            annotate,
             segment_bytes,
             max_unsynced,
             unsynced_wait,
             ..
         } = engine_options(new, false).log;
         options.policy = policy;
+        options.annotate = annotate;
         options.segment_bytes = segment_bytes;
         options.max_unsynced = max_unsynced;
         options.unsynced_wait = unsynced_wait;

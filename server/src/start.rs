@@ -84,10 +84,17 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
     {
         tracing::warn!("Can't write the pid file {}: {error}", path.display());
     }
+    // Clients hear that the data is being loaded; where there is none they are spared that.
+    let empty = data_bytes(&server.config()) == 0;
+    if empty {
+        load(&server)?;
+    }
     listeners
         .accept(&server, &Arc::new(threads))
         .map_err(|error| format!("Can't start the acceptor: {error}"))?;
-    load(&server)?;
+    if !empty {
+        load(&server)?;
+    }
     server.loaded();
     tracing::info!("Ready to accept connections");
     // Ends when the server is told to.
@@ -173,7 +180,10 @@ fn data_bytes(config: &Config) -> u64 {
         .flatten()
         .flatten();
     match log.map(|entry| bytes(&entry.path())).sum() {
-        0 => bytes(&config.dir.join(&config.dbfilename)),
+        0 => match bytes(&config.dir.join(&config.appendfilename)) {
+            0 => bytes(&config.dir.join(&config.dbfilename)),
+            single_file => single_file,
+        },
         log => log,
     }
 }

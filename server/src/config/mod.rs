@@ -131,6 +131,8 @@ pub struct Config {
     pub appendfsync: FsyncPolicy,
     /// Start although the log's end is torn. `no` refuses to start instead.
     pub aof_load_truncated: bool,
+    /// Annotate the log with the time in seconds, in the form that `redis-check-aof --truncate-to-timestamp` knows.
+    pub aof_timestamp_enabled: bool,
     /// Testing: keep files that a compaction has made superfluous.
     pub aof_disable_auto_gc: bool,
     /// Compact the log when it has grown by this many percent since the last time; 0 never.
@@ -268,6 +270,7 @@ impl Config {
             appenddirname: String::new(),
             appendfsync: FsyncPolicy::default(),
             aof_load_truncated: false,
+            aof_timestamp_enabled: false,
             aof_disable_auto_gc: false,
             auto_aof_rewrite_percentage: 0,
             auto_aof_rewrite_min_size: 0,

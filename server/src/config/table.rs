@@ -353,7 +353,7 @@ pub static TABLE: &[Directive] = &[
     row("auto-aof-rewrite-min-size", memory(0, MEMORY_MAX), "64mb", field!(auto_aof_rewrite_min_size)),
     row("aof-load-truncated", YesNo, "yes", field!(aof_load_truncated)),
     row("aof-use-rdb-preamble", YesNo, "yes", inert("the log's base is always a snapshot in RDB format")),
-    row("aof-timestamp-enabled", YesNo, "no", inert("every frame of the log carries its time")),
+    row("aof-timestamp-enabled", YesNo, "no", field!(aof_timestamp_enabled)),
     row("aof-rewrite-incremental-fsync", YesNo, "yes", inert("the log's base is always synced as it is written")),
     row("aof-disable-auto-gc", YesNo, "no", field!(aof_disable_auto_gc)),
     row("max-unsynced-ms", int(1, I32_MAX), "2000", field!(max_unsynced_ms)),

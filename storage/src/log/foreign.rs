@@ -3,13 +3,20 @@
 //! Parsed just enough to find where commands end. Lines that begin with `#` between commands are skipped
 //! (`#TS:<seconds>` among them); they do not count for positions. A transaction is handed on whole, and dropped when its
 //! EXEC is not there.
+//!
+//! Where a part of ours follows (see [`super::frame`]) the walk ends; zeros at the end of a file are blocks that were
+//! never written.
 
 use memchr::memchr;
 
+use super::frame::{FRAME_MAGIC, HEADER_MAGIC, PART_START_BYTES_MAX};
 use super::recovery::Damage;
 
 /// Handed on at a time, unless a transaction or one command is longer.
 const CHUNK_BYTES: usize = 1 << 20;
+
+/// How the header line of a part begins, as far as it has to be there to be taken for one.
+const PART_MAGIC: &[u8] = HEADER_MAGIC.split_at(4).0;
 
 /// Redis's limit for the number of arguments.
 const ARGUMENTS_MAX: u64 = 1 << 20;
@@ -21,6 +28,10 @@ pub(super) enum ForeignStop {
     Truncated { at: usize },
     /// Something that is no command.
     Bad { at: usize, expected: &'static str },
+    /// A part of ours begins at `at`, perhaps a damaged one.
+    Part { at: usize },
+    /// The beginning of a part of ours was being written when the power failed: nothing was in it.
+    TornPart { at: usize },
 }
 
 impl ForeignStop {
@@ -29,6 +40,9 @@ impl ForeignStop {
         match *self {
             ForeignStop::Truncated { at } => (Damage::CutOff, at, "a whole command or transaction"),
             ForeignStop::Bad { at, expected } => (Damage::NoCommand, at, expected),
+            ForeignStop::Part { at } | ForeignStop::TornPart { at } => {
+                (Damage::NoCommand, at, "commands and nothing else")
+            }
         }
     }
 }
@@ -49,12 +63,34 @@ pub(super) fn walk<E>(
         if at == bytes.len() {
             break open.map(|(start, _)| ForeignStop::Truncated { at: start });
         }
+        let rest = &bytes[at..];
+        let part = if rest.starts_with(PART_MAGIC) {
+            Some(ForeignStop::Part { at })
+        } else if is_torn_part(rest) {
+            Some(ForeignStop::TornPart { at })
+        } else if rest[0] == 0 && rest.iter().all(|&byte| byte == 0) {
+            Some(ForeignStop::Truncated { at })
+        } else {
+            None
+        };
+        match (part, open) {
+            (None, _) => {}
+            // A part follows what is whole only.
+            (Some(ForeignStop::Part { .. }), Some((start, _))) => {
+                break Some(ForeignStop::Bad {
+                    at: start,
+                    expected: "a whole transaction",
+                });
+            }
+            (Some(_), Some((start, _))) => break Some(ForeignStop::Truncated { at: start }),
+            (part, None) => break part,
+        }
         if bytes[at] == b'#' {
             let Some(end) = memchr(b'\n', &bytes[at..]) else {
                 break Some(ForeignStop::Truncated { at });
             };
             let line = &bytes[at..at + end + 1];
-            if line.starts_with(super::frame::FRAME_MAGIC) {
+            if line.starts_with(FRAME_MAGIC) {
                 break Some(ForeignStop::Bad {
                     at,
                     expected: "no frame in a file without a segment header",
@@ -99,6 +135,15 @@ pub(super) fn walk<E>(
         total += chunk.len() as u64;
     }
     Ok((total, stop))
+}
+
+/// True if `rest`, the end of a file, is what a power cut can leave of the beginning of a part: its first bytes, or
+/// some of its sectors with zeros in the place of others.
+fn is_torn_part(rest: &[u8]) -> bool {
+    let holed = rest[0] == 0
+        && rest.len() <= PART_START_BYTES_MAX
+        && !rest.iter().any(|byte| b"*$\r".contains(byte));
+    holed || PART_MAGIC.starts_with(rest)
 }
 
 enum CommandError {
@@ -216,6 +261,29 @@ mod tests {
     }
 
     #[test]
+    fn part_of_ours_ends_the_walk_and_a_torn_one_is_known() {
+        let part = b"#HT1 replid=1111111111111111111111111111111111111111 lsn=000000000000000e\n";
+        let stop = |tail: &[u8]| collect(&[PING, tail].concat()).1;
+        let at = PING.len();
+        assert_eq!(stop(part), Some(ForeignStop::Part { at }));
+        assert_eq!(stop(b"#HT1\0\0\0"), Some(ForeignStop::Part { at }));
+        for len in 1..4 {
+            assert_eq!(stop(&part[..len]), Some(ForeignStop::TornPart { at }));
+        }
+        let holed = [&[0; 20], &part[20..]].concat();
+        assert_eq!(stop(&holed), Some(ForeignStop::TornPart { at }));
+        assert_eq!(stop(&[0; 4096]), Some(ForeignStop::Truncated { at }));
+        let zeros_before_a_command = stop(&[&[0; 20], PING].concat());
+        assert!(matches!(
+            zeros_before_a_command,
+            Some(ForeignStop::Bad { .. })
+        ));
+        // A transaction that has not ended is never followed by a part.
+        let inside = collect(&[PING, MULTI, PING, part].concat()).1;
+        assert!(matches!(inside, Some(ForeignStop::Bad { at: found, .. }) if found == at));
+    }
+
+    #[test]
     fn nonsense_is_refused_where_it_stands() {
         for (text, at) in [
             (&b"PING\r\n"[..], 0),
@@ -224,7 +292,7 @@ mod tests {
             (b"*99999999\r\n", 0),
             (b"*1\r\n$-1\r\n", 4),
             (b"#F lsn=0000\n", 0),
-            (b"\0\0\0\0", 0),
+            (b"\0\0\0*1\r\n$4\r\nPING\r\n", 0),
         ] {
             match collect(text).1 {
                 Some(ForeignStop::Bad { at: found, .. }) => assert_eq!(found, at, "{text:?}"),

@@ -3,10 +3,12 @@
 //! A segment is a Redis append-only file whose comment lines carry checksums:
 //!
 //! ```text
-//! segment := header birth frame* filler*
+//! segment := part filler*                          ours; in a file that another server began: see below
+//! part    := header birth (note? frame)*
 //! header  := "#HT1 replid=" 40*hex " lsn=" 16*hex "\n"
 //! birth   := a frame with len=0: it makes the header line checked, and is durable before the manifest names the file
 //! frame   := "#F lsn=" 16*hex " len=" 8*hex " crc=" 8*hex " ts=" 13*hex " sync=" 16*hex "\n" payload comment?
+//! note    := "#TS:" decimal digits "\r\n"          where asked for: before the first frame of a second
 //! payload := len bytes: whole RESP commands, as replicated
 //! comment := "#" "."* "\n"          reaches from the end of the payload to the start of the next filler line
 //! filler  := "#" 62*"." "\n"        64 bytes, at a multiple of 64
@@ -24,6 +26,12 @@
 //! * `ts`: wall clock when the frame was formed, milliseconds since 1970.
 //! * `sync`: the durable LSN at that time. A bad frame at `b` with a later frame whose `sync` is above `b` is damage to
 //!   data that was safe; without one it is a tail that was never synced.
+//! * A note is Redis's annotation of time (`aof-timestamp-enabled`). It is no more than `ts` of the frame behind it, in
+//!   seconds, and is refused if it says anything else: so it is covered by that frame's checksum.
+//!
+//! A file that another server began is continued in place: its commands, then a part of ours, which is a segment but
+//! for its position; and so on, if that server comes back to it. Each part's header has the position that the one
+//! before it ends at. In a file of ours there is one part, and behind it perhaps commands of another server.
 //!
 //! A segment that begins at LSN 0, holds one frame with `*1\r\n$4\r\nPING\r\n` (14 bytes) and ends in filler:
 //!
@@ -56,6 +64,12 @@ pub(super) const HEADER_MAGIC: &[u8] = b"#HT1 replid=";
 
 /// What every frame begins with.
 pub(super) const FRAME_MAGIC: &[u8] = b"#F lsn=";
+
+/// What an annotation of time begins with.
+pub(super) const NOTE_MAGIC: &[u8] = b"#TS:";
+
+/// How much [`part_start`] and the comment after it take at the most.
+pub(super) const PART_START_BYTES_MAX: usize = HEADER_BYTES + FRAME_BYTES + FILLER_BYTES + 1;
 
 /// A replication id: 40 lower-case hexadecimal digits that name a history.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -205,8 +219,8 @@ pub(super) fn header_crc(line: &[u8; HEADER_BYTES]) -> u32 {
     crc32fast::hash(line)
 }
 
-/// Header line and birth frame of a new segment, and the checksum that its first real frame starts from.
-pub(super) fn segment_start(header: &SegmentHeader, ts: UnixMillis, sync: Lsn) -> (Vec<u8>, u32) {
+/// Header line and birth frame of a new part, and the checksum that its first real frame starts from.
+pub(super) fn part_start(header: &SegmentHeader, ts: UnixMillis, sync: Lsn) -> (Vec<u8>, u32) {
     let line = header.encode();
     let mut birth = FrameHeader {
         lsn: header.lsn,
@@ -217,6 +231,27 @@ pub(super) fn segment_start(header: &SegmentHeader, ts: UnixMillis, sync: Lsn) -
     };
     birth.crc = FrameSum::after(header_crc(&line)).finish(&birth);
     ([&line[..], &birth.encode()[..]].concat(), birth.crc)
+}
+
+/// The annotation for a frame of this time.
+pub(super) fn note(ts: UnixMillis) -> Vec<u8> {
+    [NOTE_MAGIC, seconds(ts).to_string().as_bytes(), b"\r\n"].concat()
+}
+
+/// The time of a frame as an annotation has it.
+pub(super) fn seconds(ts: UnixMillis) -> i64 {
+    ts.0 / 1000
+}
+
+/// Length and time of the annotation that `bytes` begins with, if it is just as [`note`] writes it.
+pub(super) fn parse_note(bytes: &[u8]) -> Option<(usize, i64)> {
+    let digits = bytes.strip_prefix(NOTE_MAGIC)?;
+    let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let text = std::str::from_utf8(&digits[..count]).ok()?;
+    let seconds: i64 = text.parse().ok()?;
+    let canonical = count == 1 || !text.starts_with('0');
+    (canonical && digits[count..].starts_with(b"\r\n"))
+        .then_some((NOTE_MAGIC.len() + count + 2, seconds))
 }
 
 /// A time that fits into the field.

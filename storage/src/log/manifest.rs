@@ -51,12 +51,31 @@ pub(super) struct Manifest {
 
 /// Why a text is not a manifest.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("line {line}: {reason}")]
+#[error("line {line}: {reason}. {}", known_phrase(.reason))]
 pub struct ManifestError {
     /// Counted from 1.
     pub line: usize,
     /// In words.
-    pub reason: String,
+    pub reason: &'static str,
+}
+
+const EMPTY: &str = "the manifest is empty";
+const NAMES_NOTHING: &str = "the manifest names no file";
+const TOO_LONG: &str = "the line is too long";
+const UNKNOWN_TYPE: &str = "unknown file type";
+const SECOND_BASE: &str = "a second base file";
+const NOT_RISING: &str = "the sequence number does not rise";
+
+/// What watches Redis's log lines knows these.
+fn known_phrase(reason: &str) -> &'static str {
+    match reason {
+        EMPTY | NAMES_NOTHING => "Found an empty AOF manifest",
+        TOO_LONG => "The AOF manifest file contains too long line",
+        UNKNOWN_TYPE => "Unknown AOF file type",
+        SECOND_BASE => "Found duplicate base file information",
+        NOT_RISING => "Found a non-monotonic sequence number",
+        _ => "Invalid AOF manifest file format",
+    }
 }
 
 impl Manifest {
@@ -87,13 +106,10 @@ impl Manifest {
     }
 
     pub(super) fn parse(bytes: &[u8]) -> Result<Manifest, ManifestError> {
-        let whole = |reason: &str| ManifestError {
-            line: 1,
-            reason: reason.into(),
-        };
+        let whole = |reason| ManifestError { line: 1, reason };
         let text = std::str::from_utf8(bytes).map_err(|_| whole("not text"))?;
         if text.is_empty() {
-            return Err(whole("the manifest is empty"));
+            return Err(whole(EMPTY));
         }
         if let Some(rest) = text.strip_prefix(CHECK_PREFIX) {
             let (crc, lines) = rest
@@ -108,15 +124,15 @@ impl Manifest {
             ..Manifest::default()
         };
         for (number, line) in text.split_inclusive('\n').enumerate() {
-            let error = |reason: &str| ManifestError {
+            let error = |reason| ManifestError {
                 line: number + 1,
-                reason: reason.into(),
+                reason,
             };
             let line = line
                 .strip_suffix('\n')
                 .ok_or_else(|| error("the line is cut off"))?;
             if line.len() > LINE_BYTES_MAX {
-                return Err(error("the line is too long"));
+                return Err(error(TOO_LONG));
             }
             if line.starts_with('#') {
                 continue;
@@ -126,14 +142,14 @@ impl Manifest {
                 .map_err(error)?;
         }
         if manifest.base.is_none() && manifest.increments.is_empty() {
-            return Err(whole("the manifest names no file"));
+            return Err(whole(NAMES_NOTHING));
         }
         Ok(manifest)
     }
 
     fn add(&mut self, entry: Entry) -> Result<(), &'static str> {
         match entry.kind {
-            FileKind::Base if self.base.is_some() => return Err("a second base file"),
+            FileKind::Base if self.base.is_some() => return Err(SECOND_BASE),
             FileKind::Base => self.base = Some(entry),
             FileKind::History => self.history.push(entry),
             FileKind::Increment => {
@@ -142,7 +158,7 @@ impl Manifest {
                     .last()
                     .is_some_and(|last| last.seq >= entry.seq)
                 {
-                    return Err("the sequence number does not rise");
+                    return Err(NOT_RISING);
                 }
                 self.increments.push(entry);
             }
@@ -192,7 +208,7 @@ fn parse_line(line: &str) -> Result<Entry, &'static str> {
                     "b" => FileKind::Base,
                     "h" => FileKind::History,
                     "i" => FileKind::Increment,
-                    _ => return Err("unknown file type"),
+                    _ => return Err(UNKNOWN_TYPE),
                 });
             }
             // Newer servers write more keys.
@@ -320,10 +336,7 @@ mod tests {
             ("file a seq 1\n", 1, "file, seq or type is missing"),
             ("file \"a seq 1 type i\n", 1, "a quote is not closed"),
         ] {
-            let expected = ManifestError {
-                line,
-                reason: reason.into(),
-            };
+            let expected = ManifestError { line, reason };
             assert_eq!(Manifest::parse(text.as_bytes()), Err(expected), "{text:?}");
         }
     }

@@ -81,7 +81,7 @@ pub use recovery::{
 };
 pub use rewrite::{RewriteError, RewriteTicket, history_to_drop};
 pub use ring::RECORD_BYTES_MAX;
-pub use segment::SegmentInfo;
+pub use segment::{FramedFrom, SegmentInfo};
 pub use single::{SingleFile, load_single_file};
 pub use sync::SyncPolicy;
 pub use watermark::{Failure, LogStatus, Notifier};
@@ -111,6 +111,8 @@ pub struct LogOptions {
     pub retention_bytes: u64,
     /// What to do about damage.
     pub recover: RecoverMode,
+    /// Whether frames are annotated with their time as Redis does it (`aof-timestamp-enabled`).
+    pub annotate: bool,
     /// Whether to start when a file that another server wrote ends inside a command (`aof-load-truncated`): it is cut.
     pub load_cut_off: bool,
 }
@@ -129,6 +131,7 @@ impl Default for LogOptions {
             unsynced_wait: Duration::from_millis(10_000),
             retention_bytes: 0,
             recover: RecoverMode::Strict,
+            annotate: false,
             load_cut_off: true,
         }
     }
@@ -205,6 +208,7 @@ struct Tuned {
     segment_bytes: AtomicU64,
     max_unsynced_ms: AtomicU64,
     unsynced_wait_ms: AtomicU64,
+    annotate: AtomicBool,
 }
 
 impl Tuned {
@@ -213,6 +217,7 @@ impl Tuned {
             segment_bytes: AtomicU64::new(0),
             max_unsynced_ms: AtomicU64::new(0),
             unsynced_wait_ms: AtomicU64::new(0),
+            annotate: AtomicBool::new(false),
         };
         tuned.set(options);
         tuned
@@ -226,6 +231,7 @@ impl Tuned {
             .store(millis(options.max_unsynced), Ordering::Relaxed);
         self.unsynced_wait_ms
             .store(millis(options.unsynced_wait), Ordering::Relaxed);
+        self.annotate.store(options.annotate, Ordering::Relaxed);
     }
 
     fn segment_bytes(&self) -> u64 {
@@ -303,6 +309,7 @@ impl Shared {
             let cuts = self.cuts.lock();
             (self.ring.published(), cuts.front().copied())
         };
+        writer.annotate = self.tuned.annotate.load(Ordering::Relaxed);
         match writer.drain(published, cut, self.marks.durable(), durably) {
             Ok(drained) => {
                 if !self.marks.is_failed() && drained.written > self.marks.written() {
@@ -604,7 +611,8 @@ impl Log {
         outcome
     }
 
-    /// Changes what can be changed while the log is in use: policy, segment size, the bound on unsynced writes. What else
+    /// Changes what can be changed while the log is in use: policy, segment size, the bound on unsynced writes,
+    /// annotations of time. What else
     /// the options say is decided when a log is opened.
     pub fn configure(&self, options: &LogOptions) {
         self.shared.tuned.set(options);
@@ -769,7 +777,7 @@ impl Log {
         let segment = &writer.segment;
         let cut = segment
             .file
-            .set_len(segment.position)
+            .set_len(segment.end_position())
             .and_then(|()| segment.file.sync_all());
         if let Some(prepared) = shared.prepared.lock().take() {
             // Left over, it would be removed at the next start.

@@ -7,7 +7,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::frame::{FRAME_BYTES, FrameHeader};
+use super::frame::{self, FRAME_BYTES, FrameHeader, HEADER_BYTES};
 use super::meta::{self, IndexEntry, META_BYTES_MAX, SegmentIndex};
 use super::segment::SegmentInfo;
 use super::{Failure, Shared};
@@ -115,10 +115,16 @@ impl LogReader {
         let catalogue = self.shared.catalogue.lock();
         let mut oldest = self.shared.marks.written();
         for segment in catalogue.segments.iter().rev() {
-            if !segment.framed || segment.end.is_some_and(|end| end != oldest) {
+            let Some(framed) = segment.framed else {
+                break;
+            };
+            if segment.end.is_some_and(|end| end != oldest) {
                 break;
             }
-            oldest = segment.start;
+            oldest = framed.lsn;
+            if framed.lsn != segment.start {
+                break;
+            }
         }
         oldest
     }
@@ -176,7 +182,13 @@ impl LogReader {
             if ended && open.lsn == self.position {
                 continue;
             }
-            let header = match open.bytes.read(open.at, FRAME_BYTES, &mut line) {
+            let read = open.bytes.read(open.at, FRAME_BYTES, &mut line);
+            if let Some((note_bytes, _)) = frame::parse_note(&line) {
+                open.at += note_bytes as u64;
+                self.open = Some(open);
+                continue;
+            }
+            let header = match read {
                 Ok(()) => FrameHeader::parse(&line).filter(|header| header.lsn == open.lsn),
                 Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => None,
                 Err(e) => return Err(failed(e)),
@@ -231,7 +243,8 @@ impl LogReader {
                 .find(|s| s.start <= lsn && s.end.is_none_or(|end| lsn < end))
                 .cloned()
         };
-        let Some(info) = found.filter(|info| info.framed && lsn >= oldest) else {
+        let found = found.and_then(|info| Some((info.framed?, info)));
+        let Some((framed, info)) = found.filter(|_| lsn >= oldest) else {
             return Err(ReadError::Truncated { oldest });
         };
         let failed = |error| ReadError::Io {
@@ -263,9 +276,8 @@ impl LogReader {
             }
         };
         // Without an index: from the birth frame on.
-        let (at, start) = near.map_or((super::frame::HEADER_BYTES as u64, info.start), |e| {
-            (e.position, Lsn(e.lsn))
-        });
+        let birth = framed.position + HEADER_BYTES as u64;
+        let (at, start) = near.map_or((birth, framed.lsn), |e| (e.position, Lsn(e.lsn)));
         Ok(OpenSegment {
             name: info.name,
             bytes,

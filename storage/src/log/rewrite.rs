@@ -19,7 +19,7 @@ use super::frame;
 use super::manifest::{Entry, FileKind, Manifest};
 use super::meta::SegmentIndex;
 use super::recovery::CREATING;
-use super::segment::{self, Prepared, SegmentInfo};
+use super::segment::{self, FramedFrom, Prepared, SegmentInfo};
 use super::sync::SyncPolicy;
 use super::watermark::Failure;
 use super::writer::{ActiveSegment, Writer};
@@ -316,7 +316,7 @@ impl Shared {
         let old = &writer.segment;
         if let Err(e) = old
             .file
-            .set_len(old.position)
+            .set_len(old.end_position())
             .and_then(|()| old.file.sync_all())
         {
             self.fail(Failure::sync("sealing the segment", &e));
@@ -340,12 +340,12 @@ impl Shared {
         let index = SegmentIndex {
             start: old.start.0,
             end: cut.0,
-            bytes: old.position,
+            bytes: old.end_position(),
             entries: old.index,
         };
         if let Some(last) = catalogue.segments.last_mut() {
             last.end = Some(cut);
-            last.bytes = old.position;
+            last.bytes = index.bytes;
             let sealed = last.name.clone();
             catalogue.indexes.push((sealed, index));
         }
@@ -355,7 +355,10 @@ impl Shared {
             start: cut,
             end: None,
             bytes: 0,
-            framed: true,
+            framed: Some(FramedFrom {
+                lsn: cut,
+                position: 0,
+            }),
         });
         drop(catalogue);
         self.marks.raise_durable(cut);
@@ -501,7 +504,10 @@ impl Shared {
                 start: ticket.cut,
                 end: None,
                 bytes: 0,
-                framed: true,
+                framed: Some(FramedFrom {
+                    lsn: ticket.cut,
+                    position: 0,
+                }),
             }];
             catalogue.indexes.clear();
             catalogue.base_bytes = base_bytes;

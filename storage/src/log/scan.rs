@@ -3,13 +3,13 @@
 use memchr::memmem;
 
 use super::frame::{
-    self, FRAME_BYTES, FRAME_MAGIC, FrameHeader, FrameSum, HEADER_BYTES, HEADER_MAGIC,
+    self, FRAME_BYTES, FRAME_MAGIC, FrameHeader, FrameSum, HEADER_BYTES, HEADER_MAGIC, NOTE_MAGIC,
     SegmentHeader,
 };
 use crate::Lsn;
 
-/// What Redis writes first when it goes on with a file: the selection of a database, perhaps after a time stamp.
-const FOREIGN_TAIL_STARTS: [&[u8]; 2] = [b"*2\r\n$6\r\nSELECT\r\n", b"#TS:"];
+/// What Redis writes first when it goes on with a file, perhaps after annotations of time: the selection of a database.
+const FOREIGN_START: &[u8] = b"*2\r\n$6\r\nSELECT\r\n";
 
 /// One good frame.
 pub(super) struct Frame<'a> {
@@ -26,6 +26,8 @@ pub(super) enum Stop {
     End,
     /// Another server has appended commands, from this file position on.
     ForeignTail(usize),
+    /// Another part of ours begins at this file position.
+    NextPart(usize),
     /// Not a good frame, nor filler.
     Bad {
         at: usize,
@@ -34,7 +36,7 @@ pub(super) enum Stop {
     },
 }
 
-/// A walk over the frames of one segment.
+/// A walk over the frames of one part of a segment.
 pub(super) struct FrameScan<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -44,12 +46,12 @@ pub(super) struct FrameScan<'a> {
 }
 
 impl<'a> FrameScan<'a> {
-    /// Begins after the header line, which `header` was parsed from.
-    pub(super) fn new(bytes: &'a [u8], header: &SegmentHeader) -> FrameScan<'a> {
+    /// Begins after the header line at file position `at`, which `header` was parsed from.
+    pub(super) fn new(bytes: &'a [u8], at: usize, header: &SegmentHeader) -> FrameScan<'a> {
         let crc = frame::header_crc(&header.encode());
         FrameScan {
             bytes,
-            at: HEADER_BYTES,
+            at: at + HEADER_BYTES,
             crc,
             lsn: header.lsn,
             stop: None,
@@ -79,34 +81,34 @@ impl<'a> FrameScan<'a> {
             expected,
             found,
         };
-        if !rest.starts_with(FRAME_MAGIC) {
-            let filler = frame::filler_bytes(rest);
-            let after = &rest[filler..];
-            return Err(if after.is_empty() {
-                Stop::End
-            } else if FOREIGN_TAIL_STARTS
-                .iter()
-                .any(|start| after.starts_with(start))
-            {
-                Stop::ForeignTail(at + filler)
-            } else {
-                bad("a frame or filler".into(), excerpt(rest))
-            });
+        let (note_bytes, noted) = match frame::parse_note(rest) {
+            Some((bytes, seconds)) => (bytes, Some(seconds)),
+            None => (0, None),
+        };
+        let line = &rest[note_bytes..];
+        if !line.starts_with(FRAME_MAGIC) {
+            return Err(self.stop_without_frame());
         }
         let header =
-            FrameHeader::parse(rest).ok_or_else(|| bad("a frame header".into(), excerpt(rest)))?;
+            FrameHeader::parse(line).ok_or_else(|| bad("a frame header".into(), excerpt(line)))?;
         if header.lsn != self.lsn {
             return Err(bad(
                 format!("a frame at LSN {}", self.lsn),
                 format!("LSN {}", header.lsn),
             ));
         }
+        if let Some(noted) = noted.filter(|&noted| noted != frame::seconds(header.ts)) {
+            return Err(bad(
+                format!("an annotation of {}", frame::seconds(header.ts)),
+                format!("one of {noted}"),
+            ));
+        }
         let end = FRAME_BYTES as u64 + u64::from(header.len);
-        if end > rest.len() as u64 {
-            let found = format!("{} bytes to the end of the file", rest.len() - FRAME_BYTES);
+        if end > line.len() as u64 {
+            let found = format!("{} bytes to the end of the file", line.len() - FRAME_BYTES);
             return Err(bad(format!("{} bytes of payload", header.len), found));
         }
-        let payload = &rest[FRAME_BYTES..end as usize];
+        let payload = &line[FRAME_BYTES..end as usize];
         let mut sum = FrameSum::after(self.crc);
         sum.payload(payload);
         let crc = sum.finish(&header);
@@ -119,8 +121,28 @@ impl<'a> FrameScan<'a> {
         Ok(Frame {
             header,
             payload,
-            at: at as u64,
+            at: (at + note_bytes) as u64,
         })
+    }
+
+    /// What it is that stands where a frame could begin.
+    fn stop_without_frame(&self) -> Stop {
+        let rest = &self.bytes[self.at..];
+        let filler = frame::filler_bytes(rest);
+        let after = &rest[filler..];
+        if after.is_empty() {
+            Stop::End
+        } else if after.starts_with(HEADER_MAGIC) {
+            Stop::NextPart(self.at + filler)
+        } else if skip_notes(after).starts_with(FOREIGN_START) {
+            Stop::ForeignTail(self.at + filler)
+        } else {
+            Stop::Bad {
+                at: self.at,
+                expected: "a frame or filler".into(),
+                found: excerpt(rest),
+            }
+        }
     }
 }
 
@@ -133,7 +155,7 @@ impl<'a> Iterator for FrameScan<'a> {
         }
         match self.check() {
             Ok(frame) => {
-                self.at += FRAME_BYTES + frame.payload.len();
+                self.at = frame.at as usize + FRAME_BYTES + frame.payload.len();
                 self.crc = frame.header.crc;
                 self.lsn = frame.header.end();
                 Some(frame)
@@ -146,12 +168,20 @@ impl<'a> Iterator for FrameScan<'a> {
     }
 }
 
-/// True if the file begins like a segment of ours, or has frames.
+/// True if the file begins like a segment of ours, or has a birth frame where ours have it.
 pub(super) fn looks_framed(bytes: &[u8]) -> bool {
-    let head = &bytes[..bytes.len().min(HEADER_BYTES + FRAME_BYTES)];
     let begins =
-        head.starts_with(HEADER_MAGIC) || (!head.is_empty() && HEADER_MAGIC.starts_with(head));
-    begins || memmem::find(head, FRAME_MAGIC).is_some()
+        bytes.starts_with(HEADER_MAGIC) || (!bytes.is_empty() && HEADER_MAGIC.starts_with(bytes));
+    let birth = bytes.get(HEADER_BYTES..);
+    begins || birth.is_some_and(|birth| birth.starts_with(FRAME_MAGIC))
+}
+
+/// `bytes` without the annotations of time that it begins with.
+fn skip_notes(mut bytes: &[u8]) -> &[u8] {
+    while let Some((len, _)) = frame::parse_note(bytes) {
+        bytes = &bytes[len..];
+    }
+    bytes
 }
 
 /// Looks behind a bad frame at file position `at` and LSN `lsn` for proof that it was durable once: a later frame whose
@@ -175,6 +205,8 @@ pub(super) fn proof_of_sync(bytes: &[u8], at: usize, lsn: Lsn) -> Option<Lsn> {
                 .get(payload_at + header.len as usize..)
                 .is_some_and(|after| {
                     after.starts_with(FRAME_MAGIC)
+                        || after.starts_with(NOTE_MAGIC)
+                        || after.starts_with(HEADER_MAGIC)
                         || frame::filler_bytes(&after[..after.len().min(FRAME_BYTES)]) > 0
                         || after.is_empty()
                 });

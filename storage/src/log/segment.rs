@@ -94,8 +94,24 @@ pub struct SegmentInfo {
     pub end: Option<Lsn>,
     /// Length of the file up to the end of its last frame; of the segment being written, at the last roll.
     pub bytes: u64,
-    /// Whether it has frames from beginning to end. Files another server wrote have not.
-    pub framed: bool,
+    /// From where on it has frames to its end. `None` if it ends in commands of another server.
+    pub framed: Option<FramedFrom>,
+}
+
+/// Where frames begin in a segment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FramedFrom {
+    /// Position in the stream.
+    pub lsn: Lsn,
+    /// File position of the header line: not 0 if another server began the file.
+    pub position: u64,
+}
+
+impl SegmentInfo {
+    /// True if every byte of the file is ours.
+    pub(super) fn is_ours(&self) -> bool {
+        self.framed.is_some_and(|framed| framed.position == 0)
+    }
 }
 
 /// A segment that waits to be used.

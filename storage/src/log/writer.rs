@@ -19,7 +19,7 @@ use std::sync::Arc;
 use super::frame::{self, FRAME_BYTES, FrameHeader, FrameSum, Replid, SegmentHeader};
 use super::meta::IndexEntry;
 use super::ring::{Consumer, Published};
-use super::segment::Prepared;
+use super::segment::{FramedFrom, Prepared};
 use crate::disk::{BLOCK_BYTES, Block, DiskFile};
 use crate::{Lsn, UnixMillis};
 
@@ -34,7 +34,10 @@ pub(super) struct ActiveSegment {
     pub file: Arc<dyn DiskFile>,
     pub path: PathBuf,
     pub seq: u64,
+    /// Position of the file's first byte.
     pub start: Lsn,
+    /// Where our frames begin in it.
+    pub framed: FramedFrom,
     /// File position after the last frame.
     pub position: u64,
     /// The size that it was prepared for.
@@ -46,6 +49,8 @@ pub(super) struct ActiveSegment {
     /// Where to find frames, in steps.
     pub index: Vec<IndexEntry>,
     indexed_to: u64,
+    /// The last second that was annotated.
+    noted: Option<i64>,
 }
 
 impl ActiveSegment {
@@ -57,27 +62,65 @@ impl ActiveSegment {
         start: Lsn,
         sync: Lsn,
     ) -> io::Result<ActiveSegment> {
-        let (mut bytes, crc) = frame::segment_start(
-            &SegmentHeader { replid, lsn: start },
-            UnixMillis::now(),
-            sync,
-        );
-        let position = bytes.len() as u64;
+        let framed = FramedFrom {
+            lsn: start,
+            position: 0,
+        };
+        ActiveSegment::begin_part(prepared, seq, replid, start, framed, sync)
+    }
+
+    /// Writes header line and birth frame into a file at `framed`, behind what is there, and makes them durable.
+    pub(super) fn begin_part(
+        prepared: Prepared,
+        seq: u64,
+        replid: Replid,
+        start: Lsn,
+        framed: FramedFrom,
+        sync: Lsn,
+    ) -> io::Result<ActiveSegment> {
+        let header = SegmentHeader {
+            replid,
+            lsn: framed.lsn,
+        };
+        let (mut bytes, crc) = frame::part_start(&header, UnixMillis::now(), sync);
+        let position = framed.position + bytes.len() as u64;
         frame::push_tail_comment(&mut bytes, position);
-        prepared.file.write_all_at(&bytes, 0)?;
+        prepared.file.write_all_at(&bytes, framed.position)?;
         prepared.file.sync_data()?;
         Ok(ActiveSegment {
             file: prepared.file,
             path: prepared.path,
             seq,
             start,
+            framed,
             position,
             size_bytes: prepared.size_bytes,
             crc,
             block_head: None,
             index: Vec::new(),
             indexed_to: 0,
+            noted: None,
         })
+    }
+
+    /// Where the file is cut when nothing more is written to it: after the last frame, or where it ended before a part
+    /// that remained empty.
+    pub(super) fn end_position(&self) -> u64 {
+        if self.index.is_empty() && self.framed.position > 0 {
+            self.framed.position
+        } else {
+            self.position
+        }
+    }
+
+    /// The annotation of time that goes before a frame of time `ts`: none if its second has one.
+    fn note(&mut self, ts: UnixMillis) -> Vec<u8> {
+        let second = frame::seconds(ts);
+        if self.noted.is_some_and(|noted| noted >= second) {
+            return Vec::new();
+        }
+        self.noted = Some(second);
+        frame::note(ts)
     }
 
     fn note_frame(&mut self, header: &FrameHeader, at: u64) {
@@ -100,6 +143,9 @@ struct OpenFrame {
     /// File position of its header.
     at: u64,
     sum: FrameSum,
+    ts: UnixMillis,
+    /// The annotation of time before the header.
+    note: Vec<u8>,
     /// True while the record's appender has not finished copying it.
     inside_record: bool,
 }
@@ -118,6 +164,8 @@ pub(super) struct Drained {
 pub(super) struct Writer {
     pub consumer: Consumer,
     pub segment: ActiveSegment,
+    /// Whether frames are annotated with their time as Redis does it.
+    pub annotate: bool,
     open_frame: Option<OpenFrame>,
     buffer: Vec<u8>,
     blocks: Vec<Block>,
@@ -128,6 +176,7 @@ impl Writer {
         Writer {
             consumer,
             segment,
+            annotate: false,
             open_frame: None,
             buffer: Vec::new(),
             blocks: Vec::new(),
@@ -224,22 +273,27 @@ impl Writer {
         };
         let mut sum = FrameSum::after(self.segment.crc);
         self.buffer.clear();
-        self.buffer.resize(FRAME_BYTES, 0);
+        if self.annotate {
+            self.buffer.append(&mut self.segment.note(header.ts));
+        }
+        let line = self.buffer.len()..self.buffer.len() + FRAME_BYTES;
+        self.buffer.resize(line.end, 0);
         for piece in self.consumer.peek(start, end) {
             sum.payload(piece);
             self.buffer.extend_from_slice(piece);
         }
         header.crc = sum.finish(&header);
-        self.buffer[..FRAME_BYTES].copy_from_slice(&header.encode());
         let at = self.segment.position;
-        frame::push_tail_comment(&mut self.buffer, at + (FRAME_BYTES as u64) + (end - start));
+        self.buffer[line.clone()].copy_from_slice(&header.encode());
+        let frame_bytes = self.buffer.len();
+        frame::push_tail_comment(&mut self.buffer, at + frame_bytes as u64);
         if durably {
-            self.write_durably(at, FRAME_BYTES + (end - start) as usize)?;
+            self.write_durably(at, frame_bytes)?;
         } else {
             self.segment.block_head = None;
             self.segment.file.write_all_at(&self.buffer, at)?;
         }
-        self.segment.note_frame(&header, at);
+        self.segment.note_frame(&header, at + line.start as u64);
         self.consumer.take(end);
         Ok(())
     }
@@ -282,11 +336,17 @@ impl Writer {
     }
 
     fn begin_frame(&mut self, inside_record: bool) {
-        let at = self.segment.position;
+        let ts = frame::clamp_ts(UnixMillis::now());
+        let note = match self.annotate {
+            true => self.segment.note(ts),
+            false => Vec::new(),
+        };
         self.open_frame = Some(OpenFrame {
             start: self.consumer.tail(),
-            at,
+            at: self.segment.position + note.len() as u64,
             sum: FrameSum::after(self.segment.crc),
+            ts,
+            note,
             inside_record,
         });
     }
@@ -303,10 +363,11 @@ impl Writer {
             self.buffer.clear();
             if from == open.start {
                 // A comment in the header's place.
-                at = open.at;
-                self.buffer.resize(FRAME_BYTES, b'.');
-                self.buffer[0] = b'#';
-                self.buffer[FRAME_BYTES - 1] = b'\n';
+                at = open.at - open.note.len() as u64;
+                self.buffer.extend_from_slice(&open.note);
+                self.buffer.push(b'#');
+                self.buffer.resize(open.note.len() + FRAME_BYTES - 1, b'.');
+                self.buffer.push(b'\n');
             }
             for piece in self.consumer.peek(from, to) {
                 open.sum.payload(piece);
@@ -329,12 +390,11 @@ impl Writer {
         };
         let len = u32::try_from(self.consumer.tail() - open.start)
             .map_err(|_| io::ErrorKind::FileTooLarge)?;
-        let ts = frame::clamp_ts(UnixMillis::now());
         let mut header = FrameHeader {
             lsn: open.start,
             len,
             crc: 0,
-            ts,
+            ts: open.ts,
             sync: durable,
         };
         header.crc = open.sum.finish(&header);

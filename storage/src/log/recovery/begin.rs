@@ -1,4 +1,5 @@
-//! Going on: a new segment at the log's end, and a manifest that names it.
+//! Going on at the log's end: in a new segment, and with a manifest that names it; or in the last file, if another
+//! server began it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::SegmentIndex;
 use crate::log::rewrite::first_segment_bytes;
 use crate::log::ring::Ring;
-use crate::log::segment::{self, Names, SegmentInfo};
+use crate::log::segment::{self, FramedFrom, Names, Prepared, SegmentInfo};
 use crate::log::sync::{self, Signal, SyncPoint, SyncPolicy};
 use crate::log::watermark::Watermarks;
 use crate::log::writer::{ActiveSegment, Writer};
@@ -54,21 +55,13 @@ pub(super) fn finish(
             .and_then(|()| file.sync_all())
             .map_err(io_at(&path))?;
     }
-    let seq = found.manifest.last_increment_seq() + 1;
-    let name = names.increment(seq);
-    let path = names.dir.join(&name);
-    let temp = names.temp_segment(seq);
-    let prepared = segment::prepare(
-        &*disk,
-        &temp,
-        first_segment_bytes(options.segment_bytes),
-        options.policy == SyncPolicy::Always,
-    )
-    .map_err(io_at(&temp))?;
-    let mut active = ActiveSegment::begin(prepared, seq, found.replid, found.end, found.end)
-        .map_err(io_at(&temp))?;
-    disk.rename(&temp, &path).map_err(io_at(&path))?;
-    active.path = path;
+    let before = found.manifest.clone();
+    let active = match found.segments.last() {
+        Some(last) if !last.is_ours() && last.end != Some(last.start) => {
+            resume(&*disk, &names, &options, &found, last)?
+        }
+        _ => begin(&*disk, &names, &options, &found)?,
+    };
     if let (Some(temp), Some(base)) = (&found.new_base, &found.manifest.base) {
         disk.rename(temp, &names.dir.join(&base.name))
             .map_err(io_at(temp))?;
@@ -96,28 +89,40 @@ pub(super) fn finish(
         .drain(..)
         .map(|entry| entry.name)
         .collect();
-    found.manifest.increments.push(Entry {
-        name: name.clone(),
-        seq,
-        kind: FileKind::Increment,
-    });
-    let manifest_path = names.manifest();
-    replace_file(&*disk, &manifest_path, &found.manifest.encode())
-        .map_err(io_at(&manifest_path))?;
+    match found.segments.last_mut() {
+        Some(last) if last.seq == active.seq => {
+            last.end = None;
+            last.framed = Some(active.framed);
+            found.indexes.retain(|(name, _)| *name != last.name);
+        }
+        _ => {
+            let name = names.increment(active.seq);
+            found.manifest.increments.push(Entry {
+                name: name.clone(),
+                seq: active.seq,
+                kind: FileKind::Increment,
+            });
+            found.segments.push(SegmentInfo {
+                name,
+                seq: active.seq,
+                start: found.end,
+                end: None,
+                bytes: 0,
+                framed: Some(active.framed),
+            });
+        }
+    }
+    // Another server's manifest stays as it is as long as it is right.
+    if found.new_base.is_some() || found.manifest != before {
+        let path = names.manifest();
+        replace_file(&*disk, &path, &found.manifest.encode()).map_err(io_at(&path))?;
+    }
     for name in history.iter().chain(&emptied) {
         for path in [names.dir.join(name), names.index(name)] {
             // Not there, or left for the operator: the manifest no longer names it.
             let _ = disk.remove(&path);
         }
     }
-    found.segments.push(SegmentInfo {
-        name,
-        seq,
-        start: found.end,
-        end: None,
-        bytes: 0,
-        framed: true,
-    });
     assemble(disk, names, options, lock, found, active, report)
 }
 
@@ -176,4 +181,53 @@ pub(in crate::log) fn assemble(
     *log.threads.lock() = sync::start(&log.shared).map_err(io_at(&dir))?;
     log.shared.prepare_signal.wake();
     Ok(log)
+}
+
+/// Begins a new segment. The manifest does not name it yet.
+fn begin(
+    disk: &dyn Disk,
+    names: &Names,
+    options: &LogOptions,
+    found: &Found,
+) -> Result<ActiveSegment, OpenError> {
+    let seq = found.manifest.last_increment_seq() + 1;
+    let path = names.dir.join(names.increment(seq));
+    let temp = names.temp_segment(seq);
+    let prepared = segment::prepare(
+        disk,
+        &temp,
+        first_segment_bytes(options.segment_bytes),
+        options.policy == SyncPolicy::Always,
+    )
+    .map_err(io_at(&temp))?;
+    let mut active = ActiveSegment::begin(prepared, seq, found.replid, found.end, found.end)
+        .map_err(io_at(&temp))?;
+    disk.rename(&temp, &path).map_err(io_at(&path))?;
+    active.path = path;
+    Ok(active)
+}
+
+/// Begins a part of ours in the last file, behind what another server left in it. If it remains empty a clean close
+/// takes it away again.
+fn resume(
+    disk: &dyn Disk,
+    names: &Names,
+    options: &LogOptions,
+    found: &Found,
+    last: &SegmentInfo,
+) -> Result<ActiveSegment, OpenError> {
+    let path = names.dir.join(&last.name);
+    let file = disk.open_write(&path).map_err(io_at(&path))?;
+    let prepared = Prepared {
+        file: Arc::from(file),
+        path: path.clone(),
+        size_bytes: last.bytes + first_segment_bytes(options.segment_bytes),
+    };
+    let framed = FramedFrom {
+        lsn: found.end,
+        position: last.bytes,
+    };
+    let (seq, start) = (last.seq, last.start);
+    ActiveSegment::begin_part(prepared, seq, found.replid, start, framed, found.end)
+        .map_err(io_at(&path))
 }

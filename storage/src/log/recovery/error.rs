@@ -32,7 +32,7 @@ pub enum OpenError {
         error: ManifestError,
     },
     /// The operator: a file that the manifest names is missing or empty.
-    #[error("{path} is {what}, but the manifest names it")]
+    #[error("{path} is {what}, but the manifest names it{}", system_words(.what))]
     File {
         /// The file.
         path: PathBuf,
@@ -107,6 +107,14 @@ impl fmt::Display for Damage {
             Damage::NoCommand => "Bad file format reading the append only file: ",
             Damage::CutOff => "Unexpected end of file reading the append only file: ",
         })
+    }
+}
+
+/// What watches log lines knows these.
+fn system_words(what: &str) -> &'static str {
+    match what {
+        "missing" => ": No such file or directory",
+        _ => "",
     }
 }
 

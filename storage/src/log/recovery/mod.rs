@@ -6,9 +6,12 @@
 //! cut at any point and run again.
 //!
 //! A new segment is begun at each start, instead of going on in the last: the checksum chain, the filler and the
-//! selected database need not be reconstructed, a tail that Redis appended needs no special case, and an old segment is
-//! never written again once it has been checked. An empty last segment is replaced, so starting often does not pile up
-//! files.
+//! selected database need not be reconstructed, and an old segment is never written again once it has been checked. An
+//! empty last segment is replaced, so starting often does not pile up files.
+//!
+//! A last file that holds commands of another server is different: a part of ours is begun behind them
+//! ([`super::frame`]), and the manifest stays that server's. So the directory remains what its operator knows, that file
+//! can be looked at, cut or replaced as before, and nothing of ours remains in it when nothing was written.
 //!
 //! What is done about each kind of damage is the table in [`cases`].
 //!

@@ -13,12 +13,12 @@ use crate::Lsn;
 use crate::disk::{Disk, FileView};
 use crate::log::LogOptions;
 use crate::log::foreign::{self, ForeignStop};
-use crate::log::frame::{FrameHeader, Replid, SegmentHeader};
+use crate::log::frame::{FrameHeader, HEADER_BYTES, Replid, SegmentHeader};
 use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::{IndexEntry, SegmentIndex};
 use crate::log::ring::LSN_BITS;
-use crate::log::scan::{self, FrameScan, Stop};
-use crate::log::segment::{Names, SegmentInfo};
+use crate::log::scan::{self, FrameScan, Stop, proof_of_sync};
+use crate::log::segment::{FramedFrom, Names, SegmentInfo};
 use crate::log::writer::INDEX_STEP_BYTES;
 
 /// A segment as found.
@@ -65,7 +65,7 @@ impl<'a> Recovery<'a> {
         let opened = self.open_segments(&manifest)?;
         self.refuse_unlisted(&manifest)?;
         let first_lsn = match opened.first() {
-            Some(first) if first.framed => Some(self.segment_header(first)?.lsn),
+            Some(first) if first.framed => Some(self.segment_header(first, 0)?.lsn),
             _ => None,
         };
         let (base_lsn, base_bytes) = self.load_base(&manifest, &opened, first_lsn)?;
@@ -188,7 +188,7 @@ impl<'a> Recovery<'a> {
                 .map_err(io_at(&path))?;
             let has_data = match SegmentHeader::parse(&view) {
                 Some(header) => {
-                    FrameScan::new(&view, &header).any(|frame| !frame.payload.is_empty())
+                    FrameScan::new(&view, 0, &header).any(|frame| !frame.payload.is_empty())
                 }
                 None => !view.is_empty(),
             };
@@ -204,16 +204,40 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
-    fn segment_header(&mut self, segment: &Opened) -> Result<SegmentHeader, OpenError> {
-        let Some(header) = SegmentHeader::parse(&segment.view) else {
+    /// The header of the part at the walk's position. `None` if it is damaged and stands behind commands of another
+    /// server.
+    fn part_header(
+        &mut self,
+        segment: &Opened,
+        walk: &Walk,
+    ) -> Result<Option<SegmentHeader>, OpenError> {
+        if walk.foreign && SegmentHeader::parse(&segment.view[walk.at..]).is_none() {
+            return Ok(None);
+        }
+        let header = self.segment_header(segment, walk.at)?;
+        if header.lsn != walk.lsn {
+            return Err(OpenError::WrongFile {
+                path: segment.path.clone(),
+                expected: format!(
+                    "a segment that begins at LSN {}, where what is before it ends",
+                    walk.lsn
+                ),
+                found: format!("one that begins at LSN {}", header.lsn),
+            });
+        }
+        Ok(Some(header))
+    }
+
+    fn segment_header(&mut self, segment: &Opened, at: usize) -> Result<SegmentHeader, OpenError> {
+        let Some(header) = SegmentHeader::parse(&segment.view[at..]) else {
             return Err(OpenError::Corrupt {
                 damage: Damage::Checked,
                 path: segment.path.clone(),
-                position: 0,
+                position: at as u64,
                 lsn: Lsn::ZERO,
                 expected: "a segment header".into(),
                 found: "a damaged one".into(),
-                lost_bytes: segment.view.len() as u64,
+                lost_bytes: (segment.view.len() - at) as u64,
             });
         };
         let known = |id: &Replid| {
@@ -341,22 +365,51 @@ impl<'a> Recovery<'a> {
         lsn: Lsn,
     ) -> Result<Lsn, OpenError> {
         self.target.begin_file();
-        if !segment.framed {
-            return self.replay_foreign(all, index, 0, lsn, lsn, Vec::new());
+        let mut walk = Walk {
+            at: 0,
+            lsn,
+            foreign: false,
+            framed: None,
+            entries: Vec::new(),
+        };
+        let mut next = if segment.framed {
+            Next::Frames
+        } else {
+            Next::Commands
+        };
+        loop {
+            next = match next {
+                Next::Frames => self.replay_part(all, index, &mut walk)?,
+                Next::Commands => self.replay_commands(all, index, &mut walk)?,
+                Next::Nothing => break,
+            };
         }
-        let header = self.segment_header(segment)?;
-        if header.lsn != lsn {
-            return Err(OpenError::WrongFile {
-                path: segment.path.clone(),
-                expected: format!(
-                    "a segment that begins at LSN {lsn}, where the one before (or the base) ends"
-                ),
-                found: format!("one that begins at LSN {}", header.lsn),
-            });
-        }
-        let mut entries: Vec<IndexEntry> = Vec::new();
+        let end = walk.lsn;
+        self.note_segment(segment, lsn, walk);
+        Ok(end)
+    }
+
+    /// Checks and replays the part of ours that begins at the walk's position.
+    fn replay_part(
+        &mut self,
+        all: &[Opened],
+        index: usize,
+        walk: &mut Walk,
+    ) -> Result<Next, OpenError> {
+        let segment = &all[index];
+        let begun = FramedFrom {
+            lsn: walk.lsn,
+            position: walk.at as u64,
+        };
+        let Some(header) = self.part_header(segment, walk)? else {
+            // Behind another server's commands: the power may have failed while it was being begun.
+            let ending = torn_or_corrupt(segment, walk.at, walk.lsn, Some(begun));
+            let (expected, found) = ("a segment header", "a damaged one");
+            return self.settle(all, index, ending, walk, expected, found);
+        };
         let mut frames = 0;
-        let mut scan = FrameScan::new(&segment.view, &header);
+        let mut scan = FrameScan::new(&segment.view, walk.at, &header);
+        let mut entries: Vec<IndexEntry> = Vec::new();
         for frame in scan.by_ref() {
             frames += 1;
             if frame.payload.is_empty() {
@@ -382,65 +435,59 @@ impl<'a> Recovery<'a> {
                 });
             }
         }
-        let (position, end) = (scan.position(), scan.lsn());
-        match scan.stop() {
-            Stop::End => {
-                let ending = if frames == 0 {
-                    Ending::BadBeginning
-                } else {
-                    Ending::Clean
-                };
-                self.settle(all, index, ending, position, end, "a birth frame", "none")?;
-                self.note_segment(segment, header.lsn, end, position as u64, true, entries);
-                Ok(end)
-            }
+        let stop = scan.stop();
+        let empty = frames > 0 && entries.is_empty() && walk.foreign;
+        if !(empty && stop == Stop::End) {
+            (walk.at, walk.lsn) = (scan.position(), scan.lsn());
+            walk.framed = Some(begun);
+            walk.entries = entries;
+        }
+        // Of a file that is ours the birth frame was durable before the manifest named it.
+        if frames == 0 && !walk.foreign {
+            let (expected, found) = match &stop {
+                Stop::Bad {
+                    expected, found, ..
+                } => (expected.as_str(), found.as_str()),
+                _ => ("a birth frame", "none"),
+            };
+            return self.settle(all, index, Ending::BadBeginning, walk, expected, found);
+        }
+        let expected = "a frame or filler";
+        let beginning = (frames == 0).then_some(begun);
+        match stop {
+            Stop::End => self.settle(all, index, Ending::Clean, walk, expected, "none"),
             Stop::ForeignTail(at) if frames > 0 => {
-                self.replay_foreign(all, index, at, header.lsn, end, entries)
+                walk.at = at;
+                Ok(Next::Commands)
             }
-            Stop::ForeignTail(at) => {
-                self.settle(
-                    all,
-                    index,
-                    Ending::BadBeginning,
-                    at,
-                    end,
-                    "a birth frame",
-                    "commands",
-                )?;
-                Ok(end)
+            Stop::NextPart(at) if frames > 0 && walk.foreign => {
+                walk.at = at;
+                Ok(Next::Frames)
+            }
+            Stop::ForeignTail(_) | Stop::NextPart(_) => {
+                let ending = torn_or_corrupt(segment, walk.at, walk.lsn, beginning);
+                self.settle(all, index, ending, walk, expected, "something else")
             }
             Stop::Bad {
-                at,
-                expected,
-                found,
+                expected, found, ..
             } => {
-                let ending = if frames == 0 {
-                    Ending::BadBeginning
-                } else if scan::proof_of_sync(&segment.view, at, end).is_some() {
-                    Ending::BadFrameOnceDurable
-                } else {
-                    Ending::BadFrame
-                };
-                self.settle(all, index, ending, at, end, &expected, &found)?;
-                self.note_segment(segment, header.lsn, end, at as u64, true, entries);
-                Ok(end)
+                let ending = torn_or_corrupt(segment, walk.at, walk.lsn, beginning);
+                self.settle(all, index, ending, walk, &expected, &found)
             }
         }
     }
 
-    /// Replays commands without frames from file position `from` on, which is LSN `lsn`.
-    fn replay_foreign(
+    /// Replays commands without frames from the walk's position on.
+    fn replay_commands(
         &mut self,
         all: &[Opened],
         index: usize,
-        from: usize,
-        segment_start: Lsn,
-        lsn: Lsn,
-        entries: Vec<IndexEntry>,
-    ) -> Result<Lsn, OpenError> {
+        walk: &mut Walk,
+    ) -> Result<Next, OpenError> {
         let segment = &all[index];
         let view = &segment.view;
-        let (bytes, stop) = foreign::walk(view, from, |payload, at| {
+        let lsn = walk.lsn;
+        let (bytes, stop) = foreign::walk(view, walk.at, |payload, at| {
             self.target.replay(payload, lsn + at, None)
         })
         .map_err(|error| OpenError::Replay {
@@ -448,35 +495,53 @@ impl<'a> Recovery<'a> {
             error,
         })?;
         self.report.replayed_bytes += bytes;
-        self.report.unchecked_files.push(segment.entry.name.clone());
-        let end = lsn + bytes;
-        let (ending, at, expected) = match stop {
-            None => (Ending::Clean, view.len(), ""),
-            Some(ForeignStop::Truncated { at }) => {
-                (Ending::CommandCutOff, at, "a whole command or transaction")
+        if !walk.foreign {
+            self.report.unchecked_files.push(segment.entry.name.clone());
+        }
+        walk.foreign = true;
+        walk.framed = None;
+        walk.entries.clear();
+        walk.lsn = lsn + bytes;
+        let (mut ending, expected) = match stop {
+            None => {
+                walk.at = view.len();
+                (Ending::Clean, "")
             }
-            Some(ForeignStop::Bad { at, expected }) => (Ending::NoCommand, at, expected),
+            Some(ForeignStop::Part { at }) => {
+                walk.at = at;
+                return Ok(Next::Frames);
+            }
+            Some(ForeignStop::TornPart { at }) => {
+                walk.at = at;
+                (Ending::BadFrame, "the beginning of a part")
+            }
+            Some(ForeignStop::Truncated { at }) => {
+                walk.at = at;
+                (Ending::CommandCutOff, "a whole command or transaction")
+            }
+            Some(ForeignStop::Bad { at, expected }) => {
+                walk.at = at;
+                (Ending::NoCommand, expected)
+            }
         };
-        self.settle(all, index, ending, at, end, expected, "something else")?;
-        self.note_segment(segment, segment_start, end, at as u64, false, entries);
-        Ok(end)
+        // What is no command may have swallowed frames of ours.
+        if ending == Ending::CommandCutOff && proof_of_sync(view, walk.at, walk.lsn).is_some() {
+            ending = Ending::BadFrameOnceDurable;
+        }
+        self.settle(all, index, ending, walk, expected, "something else")
     }
 
     /// Looks the ending up in the table and does what it says.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "one call per ending; a struct would only rename the list"
-    )]
     fn settle(
         &mut self,
         all: &[Opened],
         index: usize,
         ending: Ending,
-        at: usize,
-        lsn: Lsn,
+        walk: &Walk,
         expected: &str,
         found: &str,
-    ) -> Result<(), OpenError> {
+    ) -> Result<Next, OpenError> {
+        let Walk { at, lsn, .. } = *walk;
         let segment = &all[index];
         let last = index + 1 == all.len();
         match decide(
@@ -508,27 +573,19 @@ impl<'a> Recovery<'a> {
                 });
             }
         }
-        Ok(())
+        Ok(Next::Nothing)
     }
 
-    fn note_segment(
-        &mut self,
-        segment: &Opened,
-        start: Lsn,
-        end: Lsn,
-        bytes: u64,
-        framed: bool,
-        entries: Vec<IndexEntry>,
-    ) {
+    fn note_segment(&mut self, segment: &Opened, start: Lsn, walk: Walk) {
         let name = segment.entry.name.clone();
-        if framed {
+        if walk.framed.is_some() {
             self.indexes.push((
                 name.clone(),
                 SegmentIndex {
                     start: start.0,
-                    end: end.0,
-                    bytes,
-                    entries,
+                    end: walk.lsn.0,
+                    bytes: walk.at as u64,
+                    entries: walk.entries,
                 },
             ));
         }
@@ -536,9 +593,44 @@ impl<'a> Recovery<'a> {
             name,
             seq: segment.entry.seq,
             start,
-            end: Some(end),
-            bytes,
-            framed,
+            end: Some(walk.lsn),
+            bytes: walk.at as u64,
+            framed: walk.framed,
         });
+    }
+}
+
+/// How far a segment has been read.
+struct Walk {
+    /// File position.
+    at: usize,
+    lsn: Lsn,
+    /// There were commands of another server.
+    foreign: bool,
+    /// Where the frames begin that it was in last.
+    framed: Option<FramedFrom>,
+    entries: Vec<IndexEntry>,
+}
+
+/// What comes next in a segment.
+enum Next {
+    Frames,
+    Commands,
+    Nothing,
+}
+
+/// The ending at what is bad at file position `at`, which is the beginning of a part or a frame.
+fn torn_or_corrupt(segment: &Opened, at: usize, lsn: Lsn, beginning: Option<FramedFrom>) -> Ending {
+    let proof = match beginning {
+        // It was durable before anything was written behind it: any frame behind its birth frame is proof.
+        Some(part) => {
+            let birth = (part.position as usize + HEADER_BYTES).min(segment.view.len());
+            proof_of_sync(&segment.view, birth, Lsn(lsn.0.saturating_sub(1)))
+        }
+        None => proof_of_sync(&segment.view, at, lsn),
+    };
+    match proof {
+        Some(_) => Ending::BadFrameOnceDurable,
+        None => Ending::BadFrame,
     }
 }
