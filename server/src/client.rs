@@ -53,14 +53,54 @@ pub struct Seen {
     pub active_ms: AtomicU64,
     pub query_buffer: AtomicUsize,
     pub query_buffer_free: AtomicUsize,
-    pub args_memory: AtomicUsize,
+    pub multi_memory: AtomicUsize,
+    /// Bytes of replies that have not left yet, and the memory that is kept for them.
     pub output_buffer: AtomicUsize,
+    pub output_capacity: AtomicUsize,
+    /// The most bytes of replies that were waiting of late, and when that was, in milliseconds since the server's start.
+    pub output_peak: AtomicUsize,
+    pub output_peak_ms: AtomicU64,
     /// Queued commands of an open transaction; −1 outside of one.
     pub multi: AtomicI64,
     pub watching: AtomicU32,
     pub blocked: AtomicBool,
     /// When the output buffer was first seen above its soft limit, in milliseconds since the server's start; 0: it is not.
     pub over_soft_limit_ms: AtomicU64,
+}
+
+/// How long the peak of the reply buffer stands, in milliseconds.
+const PEAK_MS: u64 = 5000;
+
+impl Seen {
+    /// Notes how much has been read of what is not run yet, and the room behind it. An empty buffer is the thread's.
+    pub fn note_query(&self, buf: &Vec<u8>) {
+        let free = buf.capacity() - buf.len();
+        self.query_buffer.store(buf.len(), Ordering::Relaxed);
+        self.query_buffer_free.store(free, Ordering::Relaxed);
+    }
+
+    /// Notes how many bytes of replies wait, and the capacity of their buffer.
+    pub fn note_output(&self, len: usize, capacity: usize) {
+        self.output_buffer.store(len, Ordering::Relaxed);
+        self.output_capacity.store(capacity, Ordering::Relaxed);
+        let now = self.active_ms.load(Ordering::Relaxed);
+        let peak_is_old = now.saturating_sub(self.output_peak_ms.load(Ordering::Relaxed)) > PEAK_MS;
+        if peak_is_old || len > self.output_peak.load(Ordering::Relaxed) {
+            self.output_peak.store(len, Ordering::Relaxed);
+            self.output_peak_ms.store(now, Ordering::Relaxed);
+        }
+    }
+
+    /// The most bytes of replies that were waiting of late.
+    pub fn output_peak(&self, now_ms: u64) -> usize {
+        let peak_is_old =
+            now_ms.saturating_sub(self.output_peak_ms.load(Ordering::Relaxed)) > PEAK_MS;
+        let peak = match peak_is_old {
+            true => &self.output_buffer,
+            false => &self.output_peak,
+        };
+        peak.load(Ordering::Relaxed)
+    }
 }
 
 impl ClientHandle {

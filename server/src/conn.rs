@@ -253,6 +253,9 @@ impl Conn {
                 Poll::Ready(Ok(n)) if n > 0 => Poll::Ready(Some(buf)),
                 Poll::Pending => {
                     keep(buf, partial, local);
+                    if !partial.is_empty() {
+                        handle.seen.note_query(partial);
+                    }
                     Poll::Pending
                 }
                 Poll::Ready(_) => {
@@ -318,12 +321,13 @@ impl Conn {
             }
         };
         drop(worker);
-        self.observe(carry.buf.len());
+        self.observe(&carry.buf);
         match turned {
             Turned::Idle | Turned::Close => {
                 carry.batch.clear();
                 local.batch.replace(carry.batch);
                 keep(carry.buf, &mut self.partial, &local);
+                self.client.handle.seen.note_query(&self.partial);
             }
             Turned::More | Turned::Blocked(_) | Turned::Elsewhere | Turned::Paused => {
                 *rest = Some(carry)
@@ -381,7 +385,7 @@ impl Conn {
                 self.last_spec = Some(entry.spec);
                 if matches!(entry.run, Run::Server(_)) {
                     // It may look at its own client.
-                    self.observe(carry.buf.len());
+                    self.observe(&carry.buf);
                 }
             }
             if self.runs_elsewhere(&turn, entry, &args) {
@@ -678,7 +682,7 @@ impl Conn {
     }
 
     /// Notes for CLIENT LIST what the client is about.
-    fn observe(&self, query_bytes: usize) {
+    fn observe(&self, query: &Vec<u8>) {
         let seen = &self.client.handle.seen;
         let session = &self.session;
         seen.active_ms
@@ -686,15 +690,15 @@ impl Conn {
         seen.db.store(session.db, Ordering::Relaxed);
         let resp = if self.reply.resp3() { 3 } else { 2 };
         seen.resp.store(resp, Ordering::Relaxed);
-        let queue = session
-            .transaction
-            .as_ref()
-            .map(|transaction| &transaction.queue);
-        let queued = queue.map_or(-1, |queue| queue.len() as i64);
+        let (queued, queue_bytes) = match &session.transaction {
+            Some(transaction) => (transaction.queue.len() as i64, transaction.bytes()),
+            None => (-1, 0),
+        };
         seen.multi.store(queued, Ordering::Relaxed);
+        seen.multi_memory.store(queue_bytes, Ordering::Relaxed);
         seen.watching
             .store(session.watched() as u32, Ordering::Relaxed);
-        seen.query_buffer.store(query_bytes, Ordering::Relaxed);
+        seen.note_query(query);
         self.client.handle.set_last_command(self.last_spec);
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use hardtack_storage::Lsn;
-use hardtack_storage::command::{CommandError, Flags, Reply};
+use hardtack_storage::command::{CommandError, Flags, Reply, SHOWN_NAME_MAX, shown};
 use hardtack_storage::engine::{BeginError, Blocked, Deliver, Queued, Request, Session, Turn};
 
 use crate::commands::{Call, Entry, Run};
@@ -68,7 +68,7 @@ pub fn run(
             Run::Server(_) => (None, request.args),
         };
         let args = args.iter().map(|arg| arg.to_vec()).collect();
-        transaction.queue.push(Queued { args, command });
+        transaction.push(Queued { args, command });
         reply.simple("QUEUED");
         return Step::Done(Lsn::ZERO);
     }
@@ -237,28 +237,25 @@ fn admit<'e>(
 
 /// The error for a subcommand that does not exist.
 fn unknown_subcommand(container: &str, name: &[u8]) -> CommandError {
-    const SHOWN_MAX: usize = 128;
     CommandError::err(format!(
         "unknown subcommand '{}'. Try {} HELP.",
-        String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]),
+        shown(name, SHOWN_NAME_MAX),
         container.to_ascii_uppercase()
     ))
 }
 
 /// The error for a command that does not exist; shows what was sent, within limits.
 fn unknown_command(args: &[&[u8]]) -> CommandError {
-    const SHOWN_MAX: usize = 128;
-    let show = |arg: &[u8]| String::from_utf8_lossy(&arg[..arg.len().min(SHOWN_MAX)]).into_owned();
     let mut rest = String::new();
     for arg in &args[1..] {
-        if rest.len() >= SHOWN_MAX {
+        if rest.len() >= SHOWN_NAME_MAX {
             break;
         }
-        let arg = &arg[..arg.len().min(SHOWN_MAX - rest.len())];
-        rest.push_str(&format!("'{}' ", show(arg)));
+        let arg = shown(arg, SHOWN_NAME_MAX - rest.len());
+        rest.push_str(&format!("'{arg}' "));
     }
     CommandError::err(format!(
         "unknown command '{}', with args beginning with: {rest}",
-        show(args[0])
+        shown(args[0], SHOWN_NAME_MAX)
     ))
 }

@@ -12,7 +12,6 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::task::Poll;
 
 use atomic_waker::AtomicWaker;
@@ -24,7 +23,7 @@ use crate::client::ClientHandle;
 use crate::stream::WriteHalf;
 
 /// Bytes of buffer that a connection keeps when its replies have left.
-const KEPT_BYTES: usize = 16 * 1024;
+pub const KEPT_BYTES: usize = 16 * 1024;
 
 /// Replies on their way to one client.
 pub struct Out {
@@ -125,10 +124,7 @@ impl Out {
             buf.drain(..start);
             self.covered.set(end - start);
         }
-        self.client
-            .seen
-            .output_buffer
-            .store(buf.len(), Ordering::Relaxed);
+        self.client.seen.note_output(buf.len(), buf.capacity());
         drop(buf);
         self.sent.wake();
         done
@@ -173,10 +169,7 @@ impl Flusher {
             buf.extend_from_slice(reply);
             reply.clear();
         }
-        out.client
-            .seen
-            .output_buffer
-            .store(buf.len(), Ordering::Relaxed);
+        out.client.seen.note_output(buf.len(), buf.capacity());
         out.lsn.set(out.lsn.get().max(lsn));
         if !out.queued.replace(true) {
             self.queue.borrow_mut().push(out.clone());

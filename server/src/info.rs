@@ -197,6 +197,8 @@ pub struct MemoryNumbers {
     pub clients: u64,
     /// Of the process, in memory.
     pub rss: u64,
+    /// Of the log, what has not been written yet.
+    pub log_buffer: u64,
     /// The allocator's numbers.
     pub allocator: memory::AllocatorBytes,
 }
@@ -215,6 +217,10 @@ impl MemoryNumbers {
                 .map(|handle| client_memory(handle) as u64)
                 .sum(),
             rss: memory::resident(),
+            log_buffer: server
+                .engine
+                .log()
+                .map_or(0, |log| log.appended().0.saturating_sub(log.written().0)),
             allocator,
         }
     }
@@ -248,14 +254,11 @@ fn memory_section(page: &mut Page<'_>) {
         used,
         peak,
         rss,
+        log_buffer,
         allocator,
         ..
     } = numbers;
     let (lazy_pending, lazy_freed) = server.engine.lazyfree_counts();
-    let log_buffer = server
-        .engine
-        .log()
-        .map_or(0, |log| log.appended().0.saturating_sub(log.written().0));
     let percent = |of: f64| format!("{of:.2}%");
     let two = |of: f64| format!("{of:.2}");
     page.title("Memory");

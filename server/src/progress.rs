@@ -128,11 +128,6 @@ impl LoadProgress {
         }
     }
 
-    /// The state now.
-    pub fn numbers(&self) -> LoadNumbers {
-        self.numbers_at(Instant::now())
-    }
-
     /// Ends the display of a load that failed.
     pub fn abandon(&self) {
         if let Display::Bar(bar) = &self.display {
@@ -145,13 +140,14 @@ impl LoadProgress {
     pub fn finish(&self, what: &str, keys: u64) {
         self.abandon();
         let elapsed = self.started.elapsed().as_secs_f64();
-        let numbers = self.numbers();
+        // All of them by now: what came after the last full piece was not counted.
         info!(
             "{what}: {keys} keys, {} in {elapsed:.3} seconds",
-            HumanBytes(numbers.done_bytes)
+            HumanBytes(self.total_bytes)
         );
     }
 
+    /// The state at `now`.
     fn numbers_at(&self, now: Instant) -> LoadNumbers {
         let elapsed = now.saturating_duration_since(self.started);
         LoadNumbers::new(
@@ -236,7 +232,10 @@ mod tests {
         assert!(!progress.report_if_due(due + LINE_INTERVAL / 2));
         assert!(progress.report_if_due(due + LINE_INTERVAL));
         assert_eq!(
-            (progress.numbers().done_bytes, progress.numbers().keys),
+            (
+                progress.numbers_at(Instant::now()).done_bytes,
+                progress.numbers_at(Instant::now()).keys
+            ),
             (CHECK_BYTES, 1)
         );
     }

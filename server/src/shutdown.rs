@@ -58,6 +58,10 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
             remove(&config.resolve(path));
         }
         tracing::warn!("Hardtack is now ready to exit, bye bye...");
+        if server.is_loading() {
+            // The main thread loads: it would not hear of the end.
+            std::process::exit(0);
+        }
         server.end();
         // Commands stay held back until the process has ended.
         loop {

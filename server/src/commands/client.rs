@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, shown};
 use hardtack_storage::text::integer;
 
 use super::connection::check_name;
 use super::{Call, CallResult, DONE, ServerCommand, bad_subcommand, help};
 use crate::client::ClientHandle;
 use crate::conn::Replies;
+use crate::flush::KEPT_BYTES;
 use crate::server::Server;
 
 const SPEC: CommandSpec = CommandSpec {
@@ -86,9 +87,9 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "2.4.0",
         complexity: "O(N) where N is the number of clients",
         summary: "Disconnects clients.",
-        syntax: "ip:port | <[ID client-id] | [TYPE normal | master | slave | replica | pubsub] | [USER username] | \
-                 [ADDR addr] | [LADDR laddr] | [SKIPME yes/no] [[ID client-id] | [TYPE normal | master | slave | \
-                 replica | pubsub] | [USER username] | [ADDR addr] | [LADDR laddr] | [SKIPME yes/no] ...]>",
+        syntax: "<filter= ip:port | <new-format= [ID client-id] | \
+                 [TYPE <normal_master_slave_pubsub= NORMAL | MASTER | SLAVE | REPLICA | PUBSUB>] | \
+                 [USER username] | [ADDR ip:port] | [LADDR ip:port] | [SKIPME yes/no]> ...>",
         ..ADMIN
     },
     CommandSpec {
@@ -97,7 +98,8 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "2.4.0",
         complexity: "O(N) where N is the number of clients",
         summary: "Returns a line about each client.",
-        syntax: "[TYPE normal | master | replica | pubsub] [ID client-id [client-id ...]]",
+        syntax: "[TYPE <normal_master_replica_pubsub= NORMAL | MASTER | REPLICA | PUBSUB>] \
+                 [ID client-id [client-id ...]]",
         ..ADMIN
     },
     CommandSpec {
@@ -105,7 +107,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         since: "7.0.0",
         summary: "Exempts the connection from client eviction, or ends that.",
-        syntax: "ON | OFF",
+        syntax: "<enabled= ON | OFF>",
         ..ADMIN
     },
     CommandSpec {
@@ -113,7 +115,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: -3,
         since: "2.9.50",
         summary: "Holds back commands of clients for some milliseconds: all of them, or those that write.",
-        syntax: "timeout [WRITE | ALL]",
+        syntax: "timeout:integer [mode= WRITE | ALL]",
         ..ADMIN
     },
     CommandSpec {
@@ -121,7 +123,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         arity: 3,
         since: "3.2.0",
         summary: "Says which replies the connection wants.",
-        syntax: "ON | OFF | SKIP",
+        syntax: "<on_off_skip= ON | OFF | SKIP>",
         ..SUB
     },
     CommandSpec {
@@ -145,7 +147,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "5.0.0",
         complexity: "O(log N) where N is the number of clients",
         summary: "Ends the wait of a client's blocking command.",
-        syntax: "client-id [TIMEOUT | ERROR]",
+        syntax: "client-id [timeout_error= TIMEOUT | ERROR]",
         ..ADMIN
     },
     CommandSpec {
@@ -308,7 +310,7 @@ fn ordinary_clients(word: &[u8]) -> Result<bool, CommandError> {
         b"master" | b"replica" | b"slave" | b"pubsub" => Ok(false),
         _ => Err(CommandError::err(format!(
             "Unknown client type '{}'",
-            String::from_utf8_lossy(word)
+            shown(word, word.len())
         ))),
     }
 }
@@ -352,16 +354,18 @@ fn line(server: &Server, handle: &ClientHandle, itself: bool) -> String {
             .uptime_ms()
             .saturating_sub(seen.active_ms.load(Relaxed)),
     };
-    let (query, output) = (
-        seen.query_buffer.load(Relaxed),
+    // Arguments stay in the query buffer. Replies wait in one buffer. What it keeps in any case stands for Redis's reply buffer, the rest for its list.
+    let (output, capacity) = (
         seen.output_buffer.load(Relaxed),
+        seen.output_capacity.load(Relaxed),
     );
+    let list = capacity.saturating_sub(KEPT_BYTES);
     let mut line = String::with_capacity(256);
     // Writing to a string cannot fail.
     let _ = writeln!(
         line,
-        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={query} \
-         qbuf-free={} argv-mem={} multi-mem=0 rbs=0 rbp=0 obl=0 oll={} omem={output} tot-mem={} events={} cmd={} \
+        "id={} addr={} laddr={} fd={} name={} age={} idle={} flags={} db={} sub=0 psub=0 ssub=0 multi={} qbuf={} \
+         qbuf-free={} argv-mem=0 multi-mem={} rbs={} rbp={} obl={} oll={} omem={list} tot-mem={} events={} cmd={} \
          user=default redir=-1 resp={}",
         handle.id,
         handle.addr,
@@ -373,9 +377,13 @@ fn line(server: &Server, handle: &ClientHandle, itself: bool) -> String {
         flags(handle),
         seen.db.load(Relaxed),
         seen.multi.load(Relaxed),
+        seen.query_buffer.load(Relaxed),
         seen.query_buffer_free.load(Relaxed),
-        seen.args_memory.load(Relaxed),
-        usize::from(output > 0),
+        seen.multi_memory.load(Relaxed),
+        capacity.min(KEPT_BYTES),
+        seen.output_peak(server.uptime_ms()),
+        output.min(KEPT_BYTES),
+        usize::from(list > 0),
         memory(handle),
         if output > 0 { "rw" } else { "r" },
         handle.last_command.lock().map_or("NULL", |spec| spec.name),
@@ -390,8 +398,8 @@ pub fn memory(handle: &ClientHandle) -> usize {
     size_of::<ClientHandle>()
         + seen.query_buffer.load(Relaxed)
         + seen.query_buffer_free.load(Relaxed)
-        + seen.args_memory.load(Relaxed)
-        + seen.output_buffer.load(Relaxed)
+        + seen.multi_memory.load(Relaxed)
+        + seen.output_capacity.load(Relaxed)
 }
 
 fn flags(handle: &ClientHandle) -> String {
@@ -443,7 +451,7 @@ impl<'a> Filter<'a> {
                 b"laddr" => filter.laddr = Some(value),
                 b"user" if value == b"default" => {}
                 b"user" => {
-                    let user = String::from_utf8_lossy(value);
+                    let user = shown(value, value.len());
                     return Err(CommandError::err(format!("No such user '{user}'")));
                 }
                 b"skipme" if value.eq_ignore_ascii_case(b"yes") => filter.keep_caller = true,

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use hardtack_storage::command::{Access, CommandError, CommandSpec, Flags, Group, KeySpec, Reply};
+use hardtack_storage::command::{
+    Access, CommandError, CommandSpec, Elsewhere, Flags, Group, KeySpec, Reply,
+};
 use hardtack_storage::text::glob;
 
 use super::syntax::{self, Arg, Kind};
@@ -83,7 +85,7 @@ const SUBCOMMANDS: &[CommandSpec] = &[
         since: "7.0.0",
         complexity: "O(N) where N is the number of commands",
         summary: "Returns the names of commands.",
-        syntax: "[FILTERBY <MODULE module-name | ACLCAT category | PATTERN pattern>]",
+        syntax: "[FILTERBY <filterby= MODULE module-name | ACLCAT category | PATTERN pattern>]",
         ..SPEC
     },
 ];
@@ -204,69 +206,136 @@ pub(super) fn categories(spec: &CommandSpec) -> Vec<&'static str> {
         .collect()
 }
 
-/// Where keys stand: places that follow each other, or as many as an argument says.
-enum Places {
+/// One key specification of COMMAND INFO.
+struct KeyPlaces {
+    access: Access,
+    begin: Begin,
+    find: Find,
+}
+
+/// Where the first key of a specification, or the number of keys, stands.
+enum Begin {
+    Index(i64),
+    Word { word: &'static str, from: i64 },
+    Unknown,
+}
+
+/// Which keys there are from there on.
+enum Find {
     Range { last: i64, step: i64 },
     Counted,
+    Unknown,
+}
+
+/// The key specifications of a command, in the order in which COMMAND DOCS counts them.
+fn key_places(keys: &KeySpec) -> Vec<KeyPlaces> {
+    let at = |index: i64, find: Find, access: Access| KeyPlaces {
+        access,
+        begin: Begin::Index(index),
+        find,
+    };
+    let (first, last, step) = keys.triple();
+    let relative = |from: i64| if last < 0 { last } else { last - from };
+    let one = || Find::Range { last: 0, step: 1 };
+    match *keys {
+        KeySpec::None => Vec::new(),
+        KeySpec::Counted { count_at, dest, .. } => {
+            let destination = dest.map(|dest| at(dest as i64, one(), keys.access_of(0)));
+            let access = keys.access_of(usize::from(dest.is_some()));
+            let counted = at(count_at as i64, Find::Counted, access);
+            destination.into_iter().chain([counted]).collect()
+        }
+        KeySpec::Range { access, .. } => {
+            let lists: Vec<Access> = access.split(" | ").collect();
+            let places = lists.iter().enumerate().map(|(nth, access)| {
+                let from = first + nth as i64 * step;
+                if nth + 1 < lists.len() {
+                    at(from, one(), access)
+                } else {
+                    let last = relative(from);
+                    at(from, Find::Range { last, step }, access)
+                }
+            });
+            places.collect()
+        }
+        KeySpec::Custom { elsewhere, .. } => {
+            let last = relative(first);
+            let fixed = at(first, Find::Range { last, step }, keys.access_of(0));
+            let elsewhere = elsewhere.iter().map(|places| match *places {
+                Elsewhere::Unknown(access) => KeyPlaces {
+                    access,
+                    begin: Begin::Unknown,
+                    find: Find::Unknown,
+                },
+                Elsewhere::Behind { word, from, access } => KeyPlaces {
+                    access,
+                    begin: Begin::Word { word, from },
+                    find: Find::Range { last: -1, step: 1 },
+                },
+            });
+            // A container has keys only as far as its subcommands do.
+            let fixed = (first > 0).then_some(fixed);
+            fixed.into_iter().chain(elsewhere).collect()
+        }
+    }
 }
 
 fn key_specs(reply: &mut Reply, keys: &KeySpec) {
-    let mut specs: Vec<(i64, Places, Access)> = Vec::new();
-    let lists: Vec<Access> = keys.access().split(" | ").collect();
-    match *keys {
-        KeySpec::None => {}
-        KeySpec::Counted { count_at, dest, .. } => {
-            let one = Places::Range { last: 0, step: 1 };
-            specs.extend(dest.map(|dest| (dest as i64, one, keys.access_of(0))));
-            let access = keys.access_of(usize::from(dest.is_some()));
-            specs.push((count_at as i64, Places::Counted, access));
-        }
-        KeySpec::Range { .. } | KeySpec::Custom { .. } => {
-            let (first, last, step) = keys.triple();
-            let relative = |from: i64| if last < 0 { last } else { last - from };
-            for (nth, access) in lists.iter().enumerate().filter(|_| first > 0) {
-                let from = first + nth as i64 * step;
-                let last = match nth + 1 < lists.len() {
-                    true => 0,
-                    false => relative(from),
-                };
-                specs.push((from, Places::Range { last, step }, access));
-            }
-        }
-    }
+    let specs = key_places(keys);
     reply.set(specs.len());
-    for (index, places, access) in specs {
+    for KeyPlaces {
+        access,
+        begin,
+        find,
+    } in specs
+    {
         reply.map(3);
         reply.bulk(b"flags");
         access_flags(reply, access);
         reply.bulk(b"begin_search");
-        search(reply, "index", &[("index", index)]);
+        match begin {
+            Begin::Index(index) => search(reply, "index", &[("index", index)]),
+            Begin::Word { word, from } => {
+                search_of(reply, "keyword", 2);
+                reply.bulk(b"keyword");
+                reply.bulk(word.as_bytes());
+                reply.bulk(b"startfrom");
+                reply.int(from);
+            }
+            Begin::Unknown => search(reply, "unknown", &[]),
+        }
         reply.bulk(b"find_keys");
-        match places {
-            Places::Range { last, step } => {
+        match find {
+            Find::Range { last, step } => {
                 search(
                     reply,
                     "range",
                     &[("lastkey", last), ("keystep", step), ("limit", 0)],
                 );
             }
-            Places::Counted => {
+            Find::Counted => {
                 search(
                     reply,
                     "keynum",
                     &[("keynumidx", 0), ("firstkey", 1), ("keystep", 1)],
                 );
             }
+            Find::Unknown => search(reply, "unknown", &[]),
         }
     }
 }
 
-fn search(reply: &mut Reply, kind: &str, numbers: &[(&str, i64)]) {
+/// Begins a search of this kind, which `fields` pairs follow.
+fn search_of(reply: &mut Reply, kind: &str, fields: usize) {
     reply.map(2);
     reply.bulk(b"type");
     reply.bulk(kind.as_bytes());
     reply.bulk(b"spec");
-    reply.map(numbers.len());
+    reply.map(fields);
+}
+
+fn search(reply: &mut Reply, kind: &str, numbers: &[(&str, i64)]) {
+    search_of(reply, kind, numbers.len());
     for (name, number) in numbers {
         reply.bulk(name.as_bytes());
         reply.int(*number);
@@ -298,8 +367,20 @@ fn all_docs(call: &mut Call<'_, '_>) {
 fn docs(reply: &mut Reply, entry: &Entry) {
     let spec = entry.spec;
     let args = syntax::parse(spec.syntax);
-    let fields = 4 + usize::from(!args.is_empty()) + usize::from(!entry.subcommands.is_empty());
-    reply.map(fields);
+    let doc_flags: &[&str] = match (spec.name, spec.deprecated) {
+        (_, Some(_)) => &["deprecated"],
+        // For whoever works on the server.
+        ("debug", _) => &["syscmd"],
+        _ => &[],
+    };
+    let optional_fields = [
+        !doc_flags.is_empty(),
+        spec.deprecated.is_some(),
+        spec.deprecated.is_some(),
+        !args.is_empty(),
+        !entry.subcommands.is_empty(),
+    ];
+    reply.map(4 + optional_fields.into_iter().filter(|is| *is).count());
     for (name, value) in [
         ("summary", spec.summary),
         ("since", spec.since),
@@ -309,9 +390,23 @@ fn docs(reply: &mut Reply, entry: &Entry) {
         reply.bulk(name.as_bytes());
         reply.bulk(value.as_bytes());
     }
+    if !doc_flags.is_empty() {
+        reply.bulk(b"doc_flags");
+        reply.set(doc_flags.len());
+        doc_flags.iter().for_each(|flag| reply.simple(flag));
+    }
+    if let Some(deprecated) = spec.deprecated {
+        reply.bulk(b"deprecated_since");
+        reply.bulk(deprecated.since.as_bytes());
+        reply.bulk(b"replaced_by");
+        reply.bulk(deprecated.instead.as_bytes());
+    }
     if !args.is_empty() {
         reply.bulk(b"arguments");
-        let mut keys = 0;
+        let mut keys = KeyCounter {
+            next: 0,
+            last: key_places(&spec.keys).len() as i64 - 1,
+        };
         arguments(reply, &args, &mut keys);
     }
     if !entry.subcommands.is_empty() {
@@ -324,17 +419,38 @@ fn docs(reply: &mut Reply, entry: &Entry) {
     }
 }
 
-/// `keys` counts the key arguments so far.
-fn arguments(reply: &mut Reply, args: &[Arg], keys: &mut i64) {
+/// Gives key arguments the numbers of the command's key specifications, one after the other.
+struct KeyCounter {
+    next: i64,
+    /// The last one stands for all the keys that follow.
+    last: i64,
+}
+
+impl KeyCounter {
+    fn number(&mut self, arg: &Arg) -> Option<i64> {
+        if arg.key_spec.is_some() || arg.kind != Kind::Key {
+            return arg.key_spec;
+        }
+        let number = self.next.min(self.last);
+        self.next += 1;
+        Some(number)
+    }
+}
+
+fn arguments(reply: &mut Reply, args: &[Arg], keys: &mut KeyCounter) {
     reply.array(args.len());
     for arg in args {
-        let is_key = arg.kind == Kind::Key;
-        let flags: Vec<&str> = [("optional", arg.optional), ("multiple", arg.multiple)]
-            .into_iter()
-            .filter_map(|(name, is)| is.then_some(name))
-            .collect();
+        let key_spec = keys.number(arg);
+        let flags: Vec<&str> = [
+            ("optional", arg.optional),
+            ("multiple", arg.multiple),
+            ("multiple_token", arg.multiple_token),
+        ]
+        .into_iter()
+        .filter_map(|(name, is)| is.then_some(name))
+        .collect();
         let optional_fields = [
-            is_key,
+            key_spec.is_some(),
             arg.token.is_some(),
             !flags.is_empty(),
             !arg.parts.is_empty(),
@@ -344,10 +460,9 @@ fn arguments(reply: &mut Reply, args: &[Arg], keys: &mut i64) {
         reply.bulk(arg.name.as_bytes());
         reply.bulk(b"type");
         reply.bulk(arg.kind.word().as_bytes());
-        if is_key {
+        if let Some(number) = key_spec {
             reply.bulk(b"key_spec_index");
-            reply.int(*keys);
-            *keys += 1;
+            reply.int(number);
         }
         if let Some(token) = &arg.token {
             reply.bulk(b"token");
@@ -388,7 +503,11 @@ fn keys(call: &mut Call<'_, '_>, with_flags: bool) -> CallResult {
         }
         call.reply.bulk(args[position]);
         if with_flags {
-            access_flags(call.reply, entry.spec.keys.access_of(nth));
+            let access = match entry.spec.access_with {
+                Some(access_with) => access_with(args),
+                None => entry.spec.keys.access_of(nth),
+            };
+            access_flags(call.reply, access);
         }
     }
     DONE
@@ -398,7 +517,13 @@ fn list(call: &mut Call<'_, '_>) -> CallResult {
     let all = call.server.commands.all();
     let is = |arg: &[u8], word: &str| arg.eq_ignore_ascii_case(word.as_bytes());
     let names: Vec<Vec<u8>> = match &call.args[2..] {
-        [] => all.iter().map(|(name, _)| name.to_vec()).collect(),
+        [] => all
+            .iter()
+            .flat_map(|(name, entry)| {
+                let subcommands = entry.subcommands.iter().map(|entry| entry.spec.name);
+                std::iter::once(name.to_vec()).chain(subcommands.map(|name| name.into()))
+            })
+            .collect(),
         [filter, kind, value] if is(filter, "filterby") => {
             let matches: Box<dyn Fn(&CommandSpec) -> bool> = if is(kind, "module") {
                 Box::new(|_| false)

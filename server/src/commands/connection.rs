@@ -1,6 +1,6 @@
 //! Commands about the connection.
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, shown};
 use hardtack_storage::text::integer;
 use subtle::ConstantTimeEq;
 
@@ -46,7 +46,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
             flags: SPEC.flags.with(Flags::NO_AUTH).with(Flags::ALLOW_BUSY),
             since: "6.0.0",
             summary: "Agrees on a protocol version, and optionally authenticates and names the connection.",
-            syntax: "[protover [AUTH username password] [SETNAME clientname]]",
+            syntax: "[arguments= protover [AUTH username password] [SETNAME clientname]]",
             ..SPEC
         },
         run: hello,
@@ -206,7 +206,7 @@ fn hello(call: &mut Call<'_, '_>) -> CallResult {
     let (mut credentials, mut name) = (None, None);
     while let Some(option) = args.next() {
         let syntax = || {
-            let option = String::from_utf8_lossy(option);
+            let option = shown(option, option.len());
             CommandError::err(format!("Syntax error in HELLO option '{option}'"))
         };
         if option.eq_ignore_ascii_case(b"auth") {

@@ -4,6 +4,7 @@ use std::thread;
 use std::time::Duration;
 
 use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Reply, Work};
+use hardtack_storage::engine::{PresentKeys, ReloadOptions};
 use hardtack_storage::text::{double, integer};
 use hardtack_storage::value::Limits;
 use std::sync::atomic::Ordering;
@@ -44,6 +45,14 @@ const HELP: &[(&str, &str)] = &[
     ("DIGEST", "A digest of all databases."),
     ("DIGEST-VALUE <key> [<key> ...]", "A digest of each value."),
     ("ERROR <text>", "An error with this text."),
+    (
+        "HTSTATS <db>",
+        "How the keys of a database are spread over its tables.",
+    ),
+    (
+        "HTSTATS-KEY <key>",
+        "The same for the elements of a value that is kept in a hash table.",
+    ),
     ("JMAP", "Not supported: there is no Java here."),
     ("LOADAOF", "Syncs the log and loads it again."),
     ("LOG <text>", "Writes a line to the log."),
@@ -62,8 +71,9 @@ const HELP: &[(&str, &str)] = &[
         "Gives list elements of this many bytes or more chunks of their own. 0: the default of 1 GiB.",
     ),
     (
-        "RELOAD [NOSAVE]",
-        "Writes the RDB file, unless told not to, and loads it in place of the present data.",
+        "RELOAD [NOSAVE] [NOFLUSH [MERGE]]",
+        "Writes the RDB file, unless told not to, and loads it in place of the present data; beside it with NOFLUSH, which \
+         takes MERGE where both have a key.",
     ),
     (
         "SET-ACTIVE-EXPIRE <0|1>",
@@ -110,6 +120,8 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
         }
         (b"digest", []) => return call.run_hidden("debug|digest"),
         (b"digest-value", [_, ..]) => return call.run_hidden("debug|digest-value"),
+        (b"htstats", [_]) => return call.run_hidden("debug|htstats"),
+        (b"htstats-key", [_]) => return call.run_hidden("debug|htstats-key"),
         (b"object", [_, ..]) => return call.run_hidden("debug|object"),
         (b"populate", [_, ..]) => return call.run_hidden("debug|populate"),
         (b"protocol", [kind]) => return protocol(call.reply, kind),
@@ -192,15 +204,12 @@ fn sleep(call: &mut Call<'_, '_>, seconds: &[u8]) -> CallResult {
 }
 
 fn reload(call: &mut Call<'_, '_>, options: &[&[u8]]) -> CallResult {
-    let mut saves = true;
+    let (mut save_first, mut flush, mut merge) = (true, true, false);
     for option in options {
         match option.to_ascii_lowercase().as_slice() {
-            b"nosave" => saves = false,
-            b"noflush" | b"merge" => {
-                return Err(CommandError::err(
-                    "DEBUG RELOAD replaces the data: NOFLUSH and MERGE are not supported",
-                ));
-            }
+            b"nosave" => save_first = false,
+            b"noflush" => flush = false,
+            b"merge" => merge = true,
             _ => {
                 return Err(CommandError::err(
                     "DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options.",
@@ -208,7 +217,16 @@ fn reload(call: &mut Call<'_, '_>, options: &[&[u8]]) -> CallResult {
             }
         }
     }
-    call.outside(|server| server.engine.reload_rdb(saves))?
+    let present = match (flush, merge) {
+        (true, _) => PresentKeys::Removed,
+        (false, false) => PresentKeys::Kept,
+        (false, true) => PresentKeys::Merged,
+    };
+    let options = ReloadOptions {
+        save_first,
+        present,
+    };
+    call.outside(|server| server.engine.reload_rdb(options))?
         .map_err(|error| {
             CommandError::err(format!("Error trying to load the RDB dump: {error}"))
         })?;

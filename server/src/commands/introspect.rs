@@ -1,7 +1,7 @@
 //! SLOWLOG and LATENCY: what took long.
 
 use hardtack_storage::UnixMillis;
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, shown};
 use hardtack_storage::text::integer;
 
 use super::{Call, CallResult, DONE, Entry, ServerCommand, bad_subcommand, help};
@@ -190,7 +190,7 @@ fn latency(call: &mut Call<'_, '_>) -> CallResult {
         }
         b"reset" => call.reply.len(monitor.reset(&call.args[2..])),
         b"graph" => {
-            let event = String::from_utf8_lossy(call.args[2]).into_owned();
+            let event = shown(call.args[2], call.args[2].len());
             let series = monitor.event(call.args[2]).ok_or_else(|| {
                 CommandError::err(format!("No samples available for event '{event}'"))
             })?;

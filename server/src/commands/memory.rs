@@ -101,15 +101,11 @@ fn stats(call: &mut Call<'_, '_>) {
             .sum(),
         None => call.client.key_counts.iter().map(|(keys, _)| keys).sum(),
     };
-    let log_buffer = call
-        .server
-        .engine
-        .log()
-        .map_or(0, |log| log.appended().0.saturating_sub(log.written().0));
     let MemoryNumbers {
         used,
         peak,
         rss,
+        log_buffer,
         allocator,
         ..
     } = numbers;

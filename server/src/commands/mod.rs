@@ -21,7 +21,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use hardtack_storage::Lsn;
-use hardtack_storage::command::{self as data, Command, CommandError, CommandSpec, Reply};
+use hardtack_storage::command::{
+    self as data, Command, CommandError, CommandSpec, Reply, SHOWN_NAME_MAX, shown,
+};
 use hardtack_storage::engine::{Counter, Request, Session, Turn};
 
 use crate::conn::Client;
@@ -107,8 +109,7 @@ impl<'t> Call<'_, 't> {
 
 /// The error for a subcommand that was given more arguments than make sense.
 fn bad_subcommand(container: &str, name: &[u8]) -> CommandError {
-    const SHOWN_MAX: usize = 128;
-    let name = String::from_utf8_lossy(&name[..name.len().min(SHOWN_MAX)]);
+    let name = shown(name, SHOWN_NAME_MAX);
     CommandError::err(format!(
         "unknown subcommand or wrong number of arguments for '{name}'. Try {container} HELP."
     ))
@@ -125,9 +126,13 @@ fn help(reply: &mut Reply, container: &str, subcommands: &[CommandSpec]) {
         .filter(|spec| !spec.name.ends_with("|help"))
     {
         lines.push(
-            format!("{} {}", short_name(spec).to_ascii_uppercase(), spec.syntax)
-                .trim_end()
-                .to_owned(),
+            format!(
+                "{} {}",
+                short_name(spec).to_ascii_uppercase(),
+                syntax::plain(spec.syntax)
+            )
+            .trim_end()
+            .to_owned(),
         );
         lines.push(format!("    {}", spec.summary));
     }

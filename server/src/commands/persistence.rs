@@ -71,7 +71,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
             work: Work::Waits,
             complexity: "O(N) where N is the number of keys in all databases, if the RDB file is written; otherwise O(1)",
             summary: "Ends the server.",
-            syntax: "[NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
+            syntax: "[nosave_save= NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
             ..SPEC
         },
         run: shutdown,

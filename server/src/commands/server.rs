@@ -1,6 +1,6 @@
 //! Smaller commands about the server: TIME, ROLE, LOLWUT, and what there is of ACL.
 
-use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group};
+use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, shown};
 use hardtack_storage::text::integer;
 use rand::RngExt;
 
@@ -76,7 +76,7 @@ const ACL_SUBCOMMANDS: &[CommandSpec] = &[
         name: "acl|cat",
         arity: -2,
         summary: "Returns the categories of commands, or the commands of one.",
-        syntax: "[category]",
+        syntax: "[categoryname]",
         ..ACL
     },
     CommandSpec {
@@ -196,7 +196,7 @@ fn cat(call: &mut Call<'_, '_>) -> CallResult {
                 .iter()
                 .find(|name| name.as_bytes().eq_ignore_ascii_case(wanted))
             else {
-                let wanted = String::from_utf8_lossy(wanted);
+                let wanted = shown(wanted, wanted.len());
                 return Err(CommandError::err(format!("Unknown category '{wanted}'")));
             };
             let all = call.server.commands.all();

@@ -2,6 +2,10 @@
 //!
 //! The notation: `WORD` is itself, `word` stands for an argument, `[...]` may be left out, `a | b` is a choice, `<...>`
 //! holds together, and a `[x ...]` after `x` says that `x` may be repeated. A `WORD` belongs to the arguments behind it.
+//!
+//! What only COMMAND DOCS tells is said by marks, which [`plain`] takes away: `name=` at the beginning of brackets names
+//! the group, `word:integer` says what an argument is whose name does not say it, and `word@1` that it is a key, or
+//! makes one, of the command's key specification 1 (they count from 0, and a key without a mark has the next).
 
 /// One argument, or a group of them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +20,10 @@ pub struct Arg {
     pub optional: bool,
     /// It may be repeated.
     pub multiple: bool,
+    /// With each repetition comes the word before it.
+    pub multiple_token: bool,
+    /// The key specification that it belongs to, if that is not the next one.
+    pub key_spec: Option<i64>,
     /// What a group consists of.
     pub parts: Vec<Arg>,
 }
@@ -36,6 +44,18 @@ pub enum Kind {
 }
 
 impl Kind {
+    const ALL: [Kind; 9] = [
+        Kind::Key,
+        Kind::String,
+        Kind::Integer,
+        Kind::Double,
+        Kind::Pattern,
+        Kind::UnixTime,
+        Kind::PureToken,
+        Kind::OneOf,
+        Kind::Block,
+    ];
+
     /// The word that COMMAND DOCS has for it.
     pub fn word(self) -> &'static str {
         match self {
@@ -49,6 +69,83 @@ impl Kind {
             Kind::OneOf => "oneof",
             Kind::Block => "block",
         }
+    }
+}
+
+/// The description without its marks, for people.
+pub fn plain(syntax: &str) -> String {
+    let mut text = String::with_capacity(syntax.len());
+    for word in syntax.split_whitespace() {
+        let opening = word.len() - word.trim_start_matches(['[', '<']).len();
+        let (brackets, word) = word.split_at(opening);
+        if !text.is_empty() && !text.ends_with(['[', '<']) {
+            text.push(' ');
+        }
+        text.push_str(brackets);
+        if group_name(word).is_some() {
+            continue;
+        }
+        let closing = word.trim_end_matches([']', '>']).len();
+        text.push_str(marks(&word[..closing]).name);
+        text.push_str(&word[closing..]);
+    }
+    text
+}
+
+/// The name of a group, if this word gives one.
+fn group_name(word: &str) -> Option<&str> {
+    word.strip_suffix('=').filter(|name| !name.is_empty())
+}
+
+/// An argument's name, and what its marks say.
+struct Marks<'s> {
+    name: &'s str,
+    kind: Option<Kind>,
+    key_spec: Option<i64>,
+}
+
+fn marks(word: &str) -> Marks<'_> {
+    let (word, key_spec) = match word.rsplit_once('@') {
+        Some((word, number)) if !word.is_empty() && number.parse::<i64>().is_ok() => {
+            (word, number.parse().ok())
+        }
+        _ => (word, None),
+    };
+    let marked = word.rsplit_once(':').and_then(|(name, kind)| {
+        let kind = Kind::ALL.into_iter().find(|known| known.word() == kind)?;
+        Some((name, kind))
+    });
+    let (name, kind) = match marked {
+        Some((name, kind)) => (name, Some(kind)),
+        None => (word, None),
+    };
+    Marks {
+        name,
+        kind,
+        key_spec,
+    }
+}
+
+/// The argument that a word stands for.
+fn argument(word: &str) -> Arg {
+    if word == "\"\"" {
+        return Arg {
+            token: Some(String::new()),
+            ..group("empty_string".to_owned(), Kind::PureToken, Vec::new())
+        };
+    }
+    let Marks {
+        name,
+        kind,
+        key_spec,
+    } = marks(word);
+    Arg {
+        key_spec,
+        ..group(
+            name.to_owned(),
+            kind.unwrap_or_else(|| kind_of(name)),
+            Vec::new(),
+        )
     }
 }
 
@@ -92,6 +189,11 @@ fn split_word<'s>(word: &'s str, words: &mut Vec<&'s str>) {
 
 /// Reads alternatives up to a closing bracket; `None` if there is nothing.
 fn choice(rest: &mut &[&str]) -> Option<Arg> {
+    let name = rest.split_first().and_then(|(word, behind)| {
+        let name = group_name(word)?;
+        *rest = behind;
+        Some(name)
+    });
     let mut alternatives = Vec::new();
     loop {
         alternatives.extend(sequence(rest));
@@ -100,11 +202,16 @@ fn choice(rest: &mut &[&str]) -> Option<Arg> {
             _ => break,
         }
     }
-    if alternatives.len() < 2 {
-        return alternatives.pop();
+    let mut arg = if alternatives.len() < 2 {
+        alternatives.pop()?
+    } else {
+        let names: Vec<&str> = alternatives.iter().map(|arg| arg.name.as_str()).collect();
+        group(names.join("_"), Kind::OneOf, alternatives)
+    };
+    if let Some(name) = name {
+        arg.name = name.to_owned();
     }
-    let names: Vec<&str> = alternatives.iter().map(|arg| arg.name.as_str()).collect();
-    Some(group(names.join("-or-"), Kind::OneOf, alternatives))
+    Some(arg)
 }
 
 /// Reads arguments up to a `|` or a closing bracket, as one argument.
@@ -119,8 +226,8 @@ fn sequence(rest: &mut &[&str]) -> Option<Arg> {
         *rest = behind;
         let arg = match word {
             "[" => match optional(rest) {
-                Bracket::Repeats(count) => {
-                    repeat(&mut args, count);
+                Bracket::Repeats { count, with_token } => {
+                    repeat(&mut args, count, with_token);
                     continue;
                 }
                 Bracket::Empty => continue,
@@ -141,7 +248,7 @@ fn sequence(rest: &mut &[&str]) -> Option<Arg> {
                 }
             }
             "..." => {
-                repeat(&mut args, 1);
+                repeat(&mut args, 1, false);
                 continue;
             }
             word if is_token(word) => {
@@ -150,11 +257,7 @@ fn sequence(rest: &mut &[&str]) -> Option<Arg> {
                 }
                 continue;
             }
-            word => Arg {
-                name: word.trim_matches('"').to_owned(),
-                kind: kind_of(word),
-                ..group(String::new(), Kind::String, Vec::new())
-            },
+            word => argument(word),
         };
         match token.take() {
             None => args.push(arg),
@@ -177,20 +280,22 @@ fn with_token(token: &str, arg: Arg, rest: &mut &[&str]) -> Arg {
             break;
         }
         *rest = behind;
-        let arg = group(word.to_owned(), kind_of(word), Vec::new());
-        parts.push(arg);
+        parts.push(argument(word));
     }
     let mut arg = match parts.len() {
         1 => parts.remove(0),
-        _ => group(token.to_ascii_lowercase(), Kind::Block, parts),
+        _ => block(parts),
     };
     arg.token = Some(token.to_owned());
     arg
 }
 
 enum Bracket {
-    /// So many of the arguments before may be repeated.
-    Repeats(usize),
+    /// So many of the arguments before may be repeated, with the word before them or without.
+    Repeats {
+        count: usize,
+        with_token: bool,
+    },
     Arg(Arg),
     Empty,
 }
@@ -207,7 +312,10 @@ fn optional(rest: &mut &[&str]) -> Bracket {
     {
         let count = repeated.iter().filter(|word| !is_token(word)).count();
         *rest = &rest[(end + 1).min(rest.len())..];
-        return Bracket::Repeats(count.max(1));
+        return Bracket::Repeats {
+            count: count.max(1),
+            with_token: repeated.first().is_some_and(|word| is_token(word)),
+        };
     }
     let arg = choice(rest);
     close(rest, "]");
@@ -221,19 +329,23 @@ fn optional(rest: &mut &[&str]) -> Bracket {
 }
 
 /// Says of the last `count` arguments that they may be repeated together.
-fn repeat(args: &mut Vec<Arg>, count: usize) {
+fn repeat(args: &mut Vec<Arg>, count: usize, with_token: bool) {
     let first = args.len().saturating_sub(count);
     let mut repeated = args.split_off(first);
     let mut arg = match repeated.len() {
         0 => return,
         1 => repeated.remove(0),
-        _ => {
-            let names: Vec<&str> = repeated.iter().map(|arg| arg.name.as_str()).collect();
-            group(names.join("-"), Kind::Block, repeated)
-        }
+        _ => block(repeated),
     };
     arg.multiple = true;
+    arg.multiple_token = with_token;
     args.push(arg);
+}
+
+/// Arguments that belong together, named after its parts.
+fn block(parts: Vec<Arg>) -> Arg {
+    let names: Vec<&str> = parts.iter().map(|arg| arg.name.as_str()).collect();
+    group(names.join("_"), Kind::Block, parts)
 }
 
 fn close(rest: &mut &[&str], bracket: &str) {
@@ -251,6 +363,8 @@ fn group(name: String, kind: Kind, parts: Vec<Arg>) -> Arg {
         token: None,
         optional: false,
         multiple: false,
+        multiple_token: false,
+        key_spec: None,
         parts,
     }
 }
@@ -278,12 +392,13 @@ fn kind_of(name: &str) -> Kind {
         "pattern" => Kind::Pattern,
         "timestamp" => Kind::UnixTime,
         _ if name.starts_with("unix-time") => Kind::UnixTime,
-        "score" | "increment" | "timeout" | "weight" | "longitude" | "latitude" | "radius"
-        | "width" | "height" => Kind::Double,
+        "score" | "timeout" | "longitude" | "latitude" | "radius" | "width" | "height" => {
+            Kind::Double
+        }
         "count" | "seconds" | "milliseconds" | "index" | "index1" | "index2" | "start" | "stop"
         | "end" | "offset" | "numkeys" | "cursor" | "decrement" | "db" | "ttl" | "rank" | "len"
         | "protover" | "client-id" | "port" | "samples" | "num-matches" | "bit" | "frequency"
-        | "destination-db" | "min-match-len" => Kind::Integer,
+        | "destination-db" | "limit" | "increment" | "weight" | "bits" | "version" => Kind::Integer,
         _ => Kind::String,
     }
 }
@@ -292,7 +407,8 @@ fn kind_of(name: &str) -> Kind {
 mod tests {
     use super::*;
 
-    /// A tree in one line: `token:name/kind`, `?` for optional, `+` for multiple, parts in parentheses.
+    /// A tree in one line: `token:name/kind`, `?` for optional, `+` for multiple (`++` with the token), parts in
+    /// parentheses.
     fn show(args: &[Arg]) -> String {
         let one = |arg: &Arg| {
             let token = arg
@@ -304,10 +420,18 @@ mod tests {
                 [] => String::new(),
                 parts => format!("({})", show(parts)),
             };
-            let name = if arg.parts.is_empty() { &arg.name } else { "" };
+            let name = &arg.name;
+            let name = match arg.key_spec {
+                Some(number) => format!("{name}@{number}"),
+                None => name.to_owned(),
+            };
             let (optional, multiple) = (
                 if arg.optional { "?" } else { "" },
-                if arg.multiple { "+" } else { "" },
+                match (arg.multiple, arg.multiple_token) {
+                    (false, _) => "",
+                    (true, false) => "+",
+                    (true, true) => "++",
+                },
             );
             format!(
                 "{token}{name}/{}{optional}{multiple}{parts}",
@@ -325,17 +449,17 @@ mod tests {
             ("key [key ...]", "key/key+"),
             (
                 "key field value [field value ...]",
-                "key/key /block+(field/string value/string)",
+                "key/key field_value/block+(field/string value/string)",
             ),
             ("message [FORCE]", "message/string FORCE:force/pure-token?"),
             (
                 "[ASYNC | SYNC]",
-                "/oneof?(ASYNC:async/pure-token SYNC:sync/pure-token)",
+                "async_sync/oneof?(ASYNC:async/pure-token SYNC:sync/pure-token)",
             ),
             (
-                "key [EX seconds | KEEPTTL] [LIMIT offset count]",
-                "key/key /oneof?(EX:seconds/integer KEEPTTL:keepttl/pure-token) \
-                 LIMIT:/block?(offset/integer count/integer)",
+                "key [expiration= EX seconds | KEEPTTL] [LIMIT offset count]",
+                "key/key expiration/oneof?(EX:seconds/integer KEEPTTL:keepttl/pure-token) \
+                 LIMIT:offset_count/block?(offset/integer count/integer)",
             ),
             (
                 "numkeys key [key ...] [WITHSCORES]",
@@ -343,10 +467,37 @@ mod tests {
             ),
             (
                 "key <LEFT | RIGHT> [COUNT count]",
-                "key/key /oneof(LEFT:left/pure-token RIGHT:right/pure-token) COUNT:count/integer?",
+                "key/key left_right/oneof(LEFT:left/pure-token RIGHT:right/pure-token) COUNT:count/integer?",
+            ),
+            (
+                "[GET pattern@1 [GET pattern ...]] [sorting= ALPHA] timeout:integer ip:port",
+                "GET:pattern@1/pattern?++ ALPHA:sorting/pure-token? timeout/integer ip:port/string",
+            ),
+            (
+                "<key | \"\"> [arguments= count [WITHVALUES]]",
+                "key_empty_string/oneof(key/key :empty_string/pure-token) \
+                 arguments/block?(count/integer WITHVALUES:withvalues/pure-token?)",
             ),
         ] {
             assert_eq!(show(&parse(syntax)), tree, "{syntax}");
+        }
+    }
+
+    #[test]
+    fn people_see_no_marks() {
+        for (syntax, shown) in [
+            ("", ""),
+            ("dst:key src:key min max", "dst src min max"),
+            ("key [condition= NX | XX] [GET]", "key [NX | XX] [GET]"),
+            ("[BY pattern@1] [sorting= ALPHA]", "[BY pattern] [ALPHA]"),
+            ("<where= LEFT | RIGHT> ip:port", "<LEFT | RIGHT> ip:port"),
+            (
+                "[arguments= count:integer [WITHVALUES]]",
+                "[count [WITHVALUES]]",
+            ),
+            ("key [= | ~] a@b", "key [= | ~] a@b"),
+        ] {
+            assert_eq!(plain(syntax), shown);
         }
     }
 
@@ -361,6 +512,8 @@ mod tests {
             "...",
             "< | >",
             "A [[ B | ] c ...]",
+            "[x=",
+            "x= ] @1 :key",
         ] {
             parse(syntax);
         }

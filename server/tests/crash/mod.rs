@@ -57,6 +57,24 @@ fn redis_killed_under_always_keeps_every_acked_write() {
     crash_rounds(Kind::Redis, "always");
 }
 
+/// The main thread is in the load then: a server that only told it to end would stay for ever.
+#[test]
+fn stopped_while_it_loads_it_ends_and_loses_nothing() {
+    const KEYS: i64 = 300_000;
+    let directives = [("appendonly", "no"), ("enable-debug-command", "yes")];
+    let mut server = Server::start(Kind::Hardtack, &directives);
+    let mut client = server.client();
+    client.ok(&format!("DEBUG POPULATE {KEYS}"));
+    client.ok("SAVE");
+    server.kill();
+    for _ in 0..2 {
+        server.begin_restart();
+        server.stop_cleanly();
+    }
+    server.restart();
+    assert_eq!(server.client().ok("DBSIZE").integer(), KEYS);
+}
+
 fn crash_rounds(kind: Kind, policy: &str) {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let rounds = number("HARDTACK_CRASH_ROUNDS").unwrap_or(3);

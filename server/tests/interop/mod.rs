@@ -3,6 +3,8 @@
 //! The data set holds every type in its small and its large encoding, integers at the edges, binary and empty values,
 //! big values, several databases and expiry times. It is compared key by key with each type's own reads.
 
+mod commands;
+
 use std::path::PathBuf;
 
 use crate::support::{Client, Dataset, Kind, Server, redis_tool};

@@ -124,6 +124,26 @@ impl Server {
         }
     }
 
+    /// Starts the server again on the same directory, and returns as soon as it answers: it may be loading.
+    ///
+    /// # Panics
+    /// If it does not come that far.
+    pub fn begin_restart(&mut self) {
+        self.stop();
+        self.port = spare_port();
+        self.spawn();
+        let end = Instant::now() + PATIENCE;
+        let answers = |port| Client::connect(port)?.try_call(&["PING"]);
+        while answers(self.port).is_err() {
+            assert!(
+                Instant::now() < end,
+                "no answer\n--- end of the log\n{}",
+                self.log_tail()
+            );
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     fn spawn(&mut self) {
         let log = OpenOptions::new()
             .create(true)

@@ -215,6 +215,11 @@ impl Client {
         self.writer.write_all(&encode(args))
     }
 
+    /// Sends bytes, which need not be a whole command.
+    pub fn send_raw(&mut self, bytes: &[u8]) {
+        self.writer.write_all(bytes).expect("send");
+    }
+
     /// Sends commands in one write, without waiting.
     pub fn send_all(&mut self, commands: &[Vec<Vec<u8>>]) -> io::Result<()> {
         let bytes: Vec<u8> = commands.iter().flat_map(|c| encode(c)).collect();

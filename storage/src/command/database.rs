@@ -34,7 +34,7 @@ pub(super) static COMMANDS: &[Command] = &[
             flags: Flags::WRITE.with(Flags::ALL_KEYS),
             complexity: "O(1); the memory is freed in the background.",
             summary: "Removes all keys of all databases.",
-            syntax: "[ASYNC | SYNC]",
+            syntax: "[async= ASYNC | SYNC]",
             ..SPEC
         },
         run: flushall,
@@ -46,7 +46,7 @@ pub(super) static COMMANDS: &[Command] = &[
             arity: -1,
             complexity: "O(1); the memory is freed in the background.",
             summary: "Removes all keys of the selected database.",
-            syntax: "[ASYNC | SYNC]",
+            syntax: "[async= ASYNC | SYNC]",
             ..SPEC
         },
         run: flushdb,

@@ -23,7 +23,7 @@ use crate::text::integer;
 use crate::types::UnixMillis;
 use crate::value::Object;
 
-const SPEC: CommandSpec = CommandSpec {
+pub(super) const SPEC: CommandSpec = CommandSpec {
     group: Group::Server,
     flags: Flags::ADMIN,
     categories: &["dangerous"],

@@ -119,3 +119,28 @@ impl fmt::Display for CommandError {
 }
 
 impl std::error::Error for CommandError {}
+
+/// What a message shows of bytes that a client sent: what C would print of them, which ends at a zero byte, and no more
+/// than `len_max` bytes.
+pub fn shown(bytes: &[u8], len_max: usize) -> Cow<'_, str> {
+    let bytes = &bytes[..bytes.len().min(len_max)];
+    let printed = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
+    String::from_utf8_lossy(printed)
+}
+
+/// How much of a name that does not exist a message shows.
+pub const SHOWN_NAME_MAX: usize = 128;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_show_what_c_would_print() {
+        assert_eq!(shown(b"name", 128), "name");
+        assert_eq!(shown(b"na\0me", 128), "na");
+        assert_eq!(shown(b"\0", 128), "");
+        assert_eq!(shown(b"name", 2), "na");
+        assert_eq!(shown(b"na\xff", 128), "na\u{fffd}");
+    }
+}

@@ -2,7 +2,9 @@
 //!
 //! A time is kept and logged as a point in time. One that is over already removes the key, and is logged so.
 
-use super::{Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec};
+use super::{
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, shown,
+};
 use crate::text::integer::IntText;
 use crate::types::UnixMillis;
 
@@ -27,7 +29,7 @@ pub(super) static COMMANDS: &[Command] = &[
         spec: CommandSpec {
             name: "expire",
             summary: "Makes a key expire after some seconds.",
-            syntax: "key seconds [NX | XX | GT | LT]",
+            syntax: "key seconds [condition= NX | XX | GT | LT]",
             ..SPEC
         },
         run: expire,
@@ -37,7 +39,7 @@ pub(super) static COMMANDS: &[Command] = &[
             name: "pexpire",
             since: "2.6.0",
             summary: "Makes a key expire after some milliseconds.",
-            syntax: "key milliseconds [NX | XX | GT | LT]",
+            syntax: "key milliseconds [condition= NX | XX | GT | LT]",
             ..SPEC
         },
         run: pexpire,
@@ -47,7 +49,7 @@ pub(super) static COMMANDS: &[Command] = &[
             name: "expireat",
             since: "1.2.0",
             summary: "Makes a key expire at a Unix time in seconds.",
-            syntax: "key unix-time-seconds [NX | XX | GT | LT]",
+            syntax: "key unix-time-seconds [condition= NX | XX | GT | LT]",
             ..SPEC
         },
         run: expireat,
@@ -57,7 +59,7 @@ pub(super) static COMMANDS: &[Command] = &[
             name: "pexpireat",
             since: "2.6.0",
             summary: "Makes a key expire at a Unix time in milliseconds.",
-            syntax: "key unix-time-milliseconds [NX | XX | GT | LT]",
+            syntax: "key unix-time-milliseconds [condition= NX | XX | GT | LT]",
             ..SPEC
         },
         run: pexpireat,
@@ -151,7 +153,7 @@ impl Conditions {
             } else if is(b"LT") {
                 conditions.less = true;
             } else {
-                let arg = String::from_utf8_lossy(arg);
+                let arg = shown(arg, arg.len());
                 return Err(CommandError::err(format!("Unsupported option {arg}")));
             }
         }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use super::dump::rdb_value;
 use super::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeyClass, KeySpec, Keys, Work,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Elsewhere, Flags, KeyClass, KeySpec,
+    Keys, Work,
 };
 use crate::rdb;
 use crate::text::integer;
@@ -78,12 +79,17 @@ pub(super) static COMMANDS: &[Command] = &[Command {
             step: 1,
             find: keys,
             access: "RW access delete",
+            elsewhere: &[Elsewhere::Behind {
+                word: "KEYS",
+                from: -2,
+                access: "RW access delete incomplete",
+            }],
         },
         since: "2.6.0",
         complexity: "DUMP and DEL here and RESTORE there, for each key, and the transfer between the two.",
         summary: "Moves keys to another server.",
-        syntax: "host port <key | \"\"> destination-db timeout [COPY] [REPLACE] \
-                 [AUTH password | AUTH2 username password] [KEYS key [key ...]]",
+        syntax: "host port <key_or_empty_string= key | \"\"> destination-db timeout:integer [COPY] [REPLACE] \
+                 [authentication= [AUTH password] | [AUTH2 username password]] [KEYS key [key ...]]",
         categories: &["dangerous"],
         ..CommandSpec::DEFAULT
     },

@@ -25,6 +25,7 @@ mod error;
 mod expire;
 mod generic;
 mod hash;
+mod htstats;
 mod list;
 mod migrate;
 mod reply;
@@ -45,10 +46,10 @@ pub use ctx::{
     string_kind,
 };
 pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
-pub use error::CommandError;
+pub use error::{CommandError, SHOWN_NAME_MAX, shown};
 pub use migrate::{Carrier, Credentials, Delivery, Destination, Parcel};
 pub use reply::{DeferredLen, Reply};
-pub use spec::{Access, ArgsTest, CommandSpec, Flags, Group, KeySpec, Keys};
+pub use spec::{Access, ArgsTest, CommandSpec, Deprecated, Elsewhere, Flags, Group, KeySpec, Keys};
 pub use table::{commands, find};
 pub use work::Work;
 

@@ -9,8 +9,8 @@ use std::cmp::Ordering;
 use std::ops::Range;
 
 use super::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Flags, KeyClass, KeySpec, Keys,
-    Work, work,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Data, Elsewhere, Flags, KeyClass,
+    KeySpec, Keys, Work, work,
 };
 use crate::keyspace::{Record, ValueRef};
 use crate::text::{double, integer};
@@ -35,13 +35,17 @@ pub(super) static COMMANDS: &[Command] = &[
                 last: 1,
                 step: 1,
                 find: sort_keys,
-                access: "RW access update",
+                access: "RO access | OW update",
+                elsewhere: &[
+                    Elsewhere::Unknown("RO access"),
+                    Elsewhere::Unknown("OW update"),
+                ],
             },
             all_keys_if: Some(names_other_keys),
             complexity: COMPLEXITY,
             summary: "Sorts the elements of a list, set or sorted set, and may store the result.",
-            syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA] \
-                     [STORE destination]",
+            syntax: "key [BY pattern@1] [LIMIT offset count] [GET pattern@1 [GET pattern ...]] \
+                     [order= ASC | DESC] [sorting= ALPHA] [STORE destination@2]",
             categories: CATEGORIES,
             ..CommandSpec::DEFAULT
         },
@@ -55,12 +59,20 @@ pub(super) static COMMANDS: &[Command] = &[
             flags: Flags::READONLY
                 .with(Flags::MOVABLE_KEYS)
                 .with(Flags::ALL_KEYS),
-            keys: KeySpec::first("RO access"),
+            keys: KeySpec::Custom {
+                first: 1,
+                last: 1,
+                step: 1,
+                find: |args| (1..args.len().min(2)).collect(),
+                access: "RO access",
+                elsewhere: &[Elsewhere::Unknown("RO access")],
+            },
             all_keys_if: Some(names_other_keys),
             since: "7.0.0",
             complexity: COMPLEXITY,
             summary: "Returns the sorted elements of a list, set or sorted set.",
-            syntax: "key [BY pattern] [LIMIT offset count] [GET pattern [GET pattern ...]] [ASC | DESC] [ALPHA]",
+            syntax: "key [BY pattern@1] [LIMIT offset count] [GET pattern@1 [GET pattern ...]] \
+                     [order= ASC | DESC] [sorting= ALPHA]",
             categories: CATEGORIES,
             ..CommandSpec::DEFAULT
         },

@@ -162,6 +162,9 @@ pub type Keys = SmallVec<[usize; 4]>;
 /// Says something about a request's arguments, name included; lenient on bad ones.
 pub type ArgsTest = fn(&[&[u8]]) -> bool;
 
+/// What a command does with its keys, given its arguments, name included; lenient on bad ones.
+pub type AccessOf = fn(&[&[u8]]) -> Access;
+
 /// How the keys of a command are found among its arguments.
 #[derive(Clone, Copy, Debug)]
 pub enum KeySpec {
@@ -199,7 +202,35 @@ pub enum KeySpec {
         find: fn(&[&[u8]]) -> Keys,
         #[allow(missing_docs)]
         access: Access,
+        /// Which of the keys do not stand at fixed places.
+        elsewhere: &'static [Elsewhere],
     },
+}
+
+/// Keys that do not stand at fixed places, as COMMAND INFO shows them.
+#[derive(Clone, Copy, Debug)]
+pub enum Elsewhere {
+    /// There may be more keys; which ones depends on the data, or on where an option stands.
+    Unknown(Access),
+    /// All arguments behind `word`, which is looked for from `from` on, a negative one counting from the end and
+    /// looking backwards.
+    Behind {
+        #[allow(missing_docs)]
+        word: &'static str,
+        #[allow(missing_docs)]
+        from: i64,
+        #[allow(missing_docs)]
+        access: Access,
+    },
+}
+
+/// Why a command should not be used any more.
+#[derive(Clone, Copy, Debug)]
+pub struct Deprecated {
+    /// The version of Redis since which that is so.
+    pub since: &'static str,
+    /// What to use instead.
+    pub instead: &'static str,
 }
 
 impl KeySpec {
@@ -310,6 +341,8 @@ pub struct CommandSpec {
     pub all_keys_if: Option<ArgsTest>,
     /// What its work depends on: where it may be much, the command may be run on another thread.
     pub work: Work,
+    /// For a command whose access depends on its arguments: what it does with its keys, given these.
+    pub access_with: Option<AccessOf>,
     /// Chapter.
     pub group: Group,
     /// Version of Redis that introduced it.
@@ -319,10 +352,13 @@ pub struct CommandSpec {
     /// What it does, one line.
     pub summary: &'static str,
     /// Arguments after the name in the usual notation: `key value [NX | XX] [GET] [EX seconds | PX milliseconds]`,
-    /// `field value [field value ...]`. COMMAND DOCS' argument tree is parsed from it.
+    /// `field value [field value ...]`. COMMAND DOCS' argument tree is parsed from it; the server's `commands/syntax.rs`
+    /// describes the notation.
     pub syntax: &'static str,
     /// ACL categories beyond those that follow from flags and group (`dangerous`, `blocking`, ...).
     pub categories: &'static [&'static str],
+    /// Set if another command should be used.
+    pub deprecated: Option<Deprecated>,
     /// Subcommands of a container command.
     pub subcommands: &'static [CommandSpec],
 }
@@ -350,12 +386,14 @@ impl CommandSpec {
         keys: KeySpec::None,
         all_keys_if: None,
         work: Work::Little,
+        access_with: None,
         group: Group::Generic,
         since: "1.0.0",
         complexity: "O(1)",
         summary: "",
         syntax: "",
         categories: &[],
+        deprecated: None,
         subcommands: &[],
     };
 }

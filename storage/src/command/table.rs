@@ -18,6 +18,7 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
         super::migrate::COMMANDS,
         super::database::COMMANDS,
         super::debug::COMMANDS,
+        super::htstats::COMMANDS,
         super::string::COMMANDS,
         super::list::COMMANDS,
         super::hash::COMMANDS,

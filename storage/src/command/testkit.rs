@@ -144,7 +144,7 @@ impl Client {
                     reply.error(CommandError::Arity(command.spec.name.into()));
                 } else if let Some(transaction) = &mut self.session.transaction {
                     let args = args.iter().map(|arg| arg.to_vec()).collect();
-                    transaction.queue.push(Queued {
+                    transaction.push(Queued {
                         args,
                         command: Some(command),
                     });

@@ -32,7 +32,7 @@ pub use expire::ExpireCursor;
 pub use load::{LoadError, LoadReport, OnProgress};
 pub use persist::{BeginError, SnapshotInfo, SnapshotKind};
 pub use registry::{Deliver, WaiterId};
-pub use reload::ReloadError;
+pub use reload::{PresentKeys, ReloadError, ReloadOptions};
 pub use session::{Queued, Session, Transaction};
 pub use settings::{EvictionPolicy, KeyEvents, Settings};
 pub use stats::{Counter, Stats};

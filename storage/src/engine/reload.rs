@@ -8,9 +8,9 @@ use std::sync::Arc;
 use super::load::{LoadError, Loader, lock_directory};
 use super::persist::BeginError;
 use super::{Engine, Options, Shared};
-use crate::keyspace::ExclusiveGate;
+use crate::keyspace::{ExclusiveGate, Gate};
 use crate::log::{Log, ReplayTarget, load_single_file};
-use crate::types::Lsn;
+use crate::types::{DbIndex, Lsn};
 
 /// Bytes of the log that are read at once.
 const READ_BYTES: usize = 1 << 20;
@@ -27,6 +27,34 @@ pub enum ReloadError {
     /// The log could not be read.
     #[error("{0}")]
     Log(String),
+    /// A key is there and in the file, and the file's is not to win.
+    #[error("the RDB file has key '{}' of database {db}, which is there already", .key.escape_ascii())]
+    Duplicate {
+        /// Its database.
+        db: DbIndex,
+        /// The key.
+        key: Vec<u8>,
+    },
+}
+
+/// How the RDB file is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ReloadOptions {
+    /// The file is written first.
+    pub save_first: bool,
+    /// What becomes of the present keys.
+    pub present: PresentKeys,
+}
+
+/// What becomes of the present keys when the RDB file is loaded again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PresentKeys {
+    /// They go.
+    Removed,
+    /// They stay; one that the file has too is an error.
+    Kept,
+    /// They stay, but for those that the file has too.
+    Merged,
 }
 
 impl Engine {
@@ -34,9 +62,9 @@ impl Engine {
     ///
     /// # Errors
     /// [`ReloadError`].
-    pub fn reload_rdb(&self, save_first: bool) -> Result<(), ReloadError> {
+    pub fn reload_rdb(&self, options: ReloadOptions) -> Result<(), ReloadError> {
         let shared = self.shared();
-        if save_first {
+        if options.save_first {
             self.save()?;
         }
         let mut gate = shared.keyspace.enter_exclusive();
@@ -45,9 +73,12 @@ impl Engine {
         let mut loader = Loader::new(&scratch, &mut ignore);
         loader.load_rdb(&*shared.options.disk, &self.rdb_path(), true)?;
         drop(loader);
+        if options.present != PresentKeys::Removed {
+            add_present_keys(&gate, &scratch, options.present)?;
+        }
         replace(shared, &mut gate, scratch);
         drop(gate);
-        if let Some(log) = self.log().filter(|_| !save_first) {
+        if let Some(log) = self.log().filter(|_| !options.save_first) {
             // What was loaded is not what the log says.
             drop(log);
             self.schedule_rewrite();
@@ -134,6 +165,34 @@ impl Engine {
         Engine::new(options, (*shared.settings.load_full()).clone())
             .map_err(|error| LoadError::Io { path: dir, error })
     }
+}
+
+/// Adds the present keys to those that were loaded. What was loaded wins, or is an error.
+fn add_present_keys(
+    present: &Gate,
+    scratch: &Engine,
+    keys: PresentKeys,
+) -> Result<(), ReloadError> {
+    let keyspace = &scratch.shared().keyspace;
+    let loaded = keyspace.enter();
+    for db in 0..present.databases() {
+        let mut next = present.next_used_slot(db, 0);
+        while let Some(slot) = next {
+            let mut target = loaded.lock(db, slot);
+            for record in present.lock(db, slot).iter() {
+                let key = keyspace.key(record.key());
+                if target.get(&key).is_none() {
+                    // Nothing is displaced: the key is new.
+                    drop(target.insert(&key, record.share()));
+                } else if keys == PresentKeys::Kept {
+                    let key = record.key().to_vec();
+                    return Err(ReloadError::Duplicate { db, key });
+                }
+            }
+            next = present.next_used_slot(db, slot + 1);
+        }
+    }
+    Ok(())
 }
 
 /// Puts the data of `scratch` in the place of the present data.

@@ -24,6 +24,21 @@ pub struct Transaction {
     pub queue: Vec<Queued>,
     /// Set when a command could not be queued: EXEC will refuse.
     pub aborted: bool,
+    bytes: usize,
+}
+
+impl Transaction {
+    /// Queues a command.
+    pub fn push(&mut self, queued: Queued) {
+        let arg_bytes = |arg: &Vec<u8>| size_of::<Vec<u8>>() + arg.capacity();
+        self.bytes += size_of::<Queued>() + queued.args.iter().map(arg_bytes).sum::<usize>();
+        self.queue.push(queued);
+    }
+
+    /// Bytes of memory that the queue takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
 }
 
 impl Transaction {

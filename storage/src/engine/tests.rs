@@ -45,21 +45,17 @@ impl Client {
 
     /// Runs `lines` as one transaction.
     fn transaction(&mut self, lines: &[&str]) -> String {
-        let queue = lines
-            .iter()
-            .map(|line| {
-                let args: Vec<Vec<u8>> = line
-                    .split(' ')
-                    .map(|word| word.as_bytes().to_vec())
-                    .collect();
-                let command = command::find(&args[0]);
-                Queued { args, command }
-            })
-            .collect();
-        self.session.transaction = Some(Transaction {
-            queue,
-            aborted: false,
+        let queued = lines.iter().map(|line| {
+            let args: Vec<Vec<u8>> = line
+                .split(' ')
+                .map(|word| word.as_bytes().to_vec())
+                .collect();
+            let command = command::find(&args[0]);
+            Queued { args, command }
         });
+        let mut transaction = Transaction::default();
+        queued.for_each(|queued| transaction.push(queued));
+        self.session.transaction = Some(transaction);
         let mut reply = Reply::new();
         self.worker.turn().exec(
             &mut self.session,
@@ -366,7 +362,11 @@ fn reloading_the_log_while_running_changes_nothing() {
     let digest = client.digest();
     engine.reload_log().unwrap();
     assert_eq!(client.digest(), digest);
-    engine.reload_rdb(true).unwrap();
+    let options = ReloadOptions {
+        save_first: true,
+        present: PresentKeys::Removed,
+    };
+    engine.reload_rdb(options).unwrap();
     assert_eq!(client.digest(), digest);
     client.line("set after reload");
     drop(client);
@@ -375,6 +375,41 @@ fn reloading_the_log_while_running_changes_nothing() {
         Client::of(&reopen(dir.path())).line("get after"),
         "$6\r\nreload\r\n"
     );
+}
+
+#[test]
+fn rdb_file_is_loaded_beside_the_present_keys_if_asked_for() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut client = Client::of(&engine);
+    client.line("mset saved 1 both 1");
+    client.line("sadd members a");
+    engine.save().unwrap();
+    client.line("mset both 2 new 2");
+    client.line("del saved");
+    client.line("expire new 1000");
+    let reload = |present| {
+        engine.reload_rdb(ReloadOptions {
+            save_first: false,
+            present,
+        })
+    };
+    let digest = client.digest();
+    let refused = reload(PresentKeys::Kept);
+    assert!(
+        matches!(&refused, Err(ReloadError::Duplicate { db: 0, .. })),
+        "{refused:?}"
+    );
+    assert_eq!(client.digest(), digest, "a refusal changes nothing");
+    reload(PresentKeys::Merged).unwrap();
+    let all = "*4\r\n$1\r\n1\r\n$1\r\n1\r\n$1\r\n2\r\n$-1\r\n";
+    assert_eq!(client.line("mget saved both new none"), all);
+    assert_eq!(client.line("dbsize"), ":4\r\n");
+    assert_eq!(client.line("persist new"), ":1\r\n");
+    client.line("del both members saved");
+    reload(PresentKeys::Kept).unwrap();
+    assert_eq!(client.line("mget saved both new none"), all);
+    assert_eq!(client.line("scard members"), ":1\r\n");
 }
 
 #[test]

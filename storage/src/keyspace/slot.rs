@@ -205,6 +205,11 @@ impl<'g> SlotGuard<'g> {
         self.inner.table.iter()
     }
 
+    /// The number of records in each bucket of the slot's table; see [`Table::chain_lens`].
+    pub fn chain_lens(&self) -> impl Iterator<Item = usize> {
+        self.inner.table.chain_lens()
+    }
+
     /// A random record, all with the same chance.
     pub fn random(&self, rng: &mut impl rand::Rng) -> Option<&Record> {
         self.inner.table.random(rng)

@@ -268,6 +268,11 @@ impl Table {
         (0..self.count()).flat_map(|index| self.bucket(index).iter())
     }
 
+    /// The number of records in each bucket, overflow included.
+    pub fn chain_lens(&self) -> impl Iterator<Item = usize> {
+        (0..self.count()).map(|index| self.bucket(index).iter().count())
+    }
+
     /// A record picked at random, all with the same chance.
     pub fn random(&self, rng: &mut impl rand::Rng) -> Option<&Record> {
         // A random place of a random chain, until there is a record in it. All chains have the same number of

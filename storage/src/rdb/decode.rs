@@ -542,39 +542,37 @@ pub(super) fn skip_string(source: &mut SliceSource<'_>) -> Result<(), RdbError> 
     source.advance(len).map(|_| ())
 }
 
+/// Passes over as many elements as the count says that the source stands at.
+fn skip_elements<'a>(
+    source: &mut SliceSource<'a>,
+    skip: impl Fn(&mut SliceSource<'a>) -> Result<(), RdbError>,
+) -> Result<(), RdbError> {
+    // Each takes a byte at least, so a count that is too high ends with the source.
+    (0..read_count(source)?).try_for_each(|_| skip(source))
+}
+
 /// Passes over a value of type `ty` without looking into packed containers.
 pub(super) fn skip_value(source: &mut SliceSource<'_>, ty: ValueType) -> Result<(), RdbError> {
     match ty {
         ValueType::List | ValueType::Set | ValueType::ListQuicklist => {
-            for _ in 0..read_count(source)? {
-                skip_string(source)?;
-            }
+            skip_elements(source, skip_string)
         }
-        ValueType::Hash => {
-            for _ in 0..read_count(source)? {
-                skip_string(source)?;
-                skip_string(source)?;
-            }
-        }
-        ValueType::ListQuicklist2 => {
-            for _ in 0..read_count(source)? {
-                read_count(source)?;
-                skip_string(source)?;
-            }
-        }
-        ValueType::ZSet => {
-            for _ in 0..read_count(source)? {
-                skip_string(source)?;
-                read_old_score(source)?;
-            }
-        }
-        ValueType::ZSet2 => {
-            for _ in 0..read_count(source)? {
-                skip_string(source)?;
-                source.advance(8)?;
-            }
-        }
-        _ => skip_string(source)?,
+        ValueType::Hash => skip_elements(source, |source| {
+            skip_string(source)?;
+            skip_string(source)
+        }),
+        ValueType::ListQuicklist2 => skip_elements(source, |source| {
+            read_count(source)?;
+            skip_string(source)
+        }),
+        ValueType::ZSet => skip_elements(source, |source| {
+            skip_string(source)?;
+            read_old_score(source).map(drop)
+        }),
+        ValueType::ZSet2 => skip_elements(source, |source| {
+            skip_string(source)?;
+            source.advance(8).map(drop)
+        }),
+        _ => skip_string(source),
     }
-    Ok(())
 }

@@ -203,13 +203,13 @@ fn put_int(out: &mut Vec<u8>, int: i64) {
     }
 }
 
-/// Appends a length field.
 /// Appends the choice of a database, for the entries that follow.
 pub fn encode_select(out: &mut Vec<u8>, db: crate::DbIndex) {
     out.push(opcode::SELECT_DB);
     put_length(out, u64::from(db));
 }
 
+/// Appends a length field.
 pub(super) fn put_length(out: &mut Vec<u8>, length: u64) {
     match length {
         0..0x40 => out.push(length as u8),

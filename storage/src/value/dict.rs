@@ -329,6 +329,13 @@ impl<E: Entry> Dict<E> {
         }
     }
 
+    /// The number of segments, and the places that they have for entries; walks the segments.
+    pub fn shape(&self) -> (usize, usize) {
+        let segments = self.pages.iter().flat_map(|page| page.0.iter());
+        let places = segments.map(|segment| segment.num_buckets()).sum();
+        (self.segments, places)
+    }
+
     /// An estimate of the heap memory of the table and its entries, from a sample of the entries.
     pub fn heap_bytes(&self) -> usize {
         const SAMPLE_SEGMENTS: usize = 8;

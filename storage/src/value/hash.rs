@@ -192,6 +192,14 @@ impl Hash {
         }
     }
 
+    /// The shape of the hash table, if there is one; see [`Dict::shape`].
+    pub fn table_shape(&self) -> Option<(usize, usize)> {
+        match &self.0 {
+            Form::Small(_) => None,
+            Form::Large(dict) => Some(dict.shape()),
+        }
+    }
+
     /// Whether dropping it takes long enough to do it elsewhere.
     pub fn is_large(&self) -> bool {
         matches!(&self.0, Form::Large(dict) if dict.len() > super::object::DROP_INLINE_MAX)

@@ -1,9 +1,10 @@
 //! Lists: deques of byte strings in chunks.
 //!
 //! A list that fits into one chunk is one [`Packed`] sequence; a longer one is a counted [tree](super::tree) of
-//! shared chunks. [`Limits::list_max_listpack_size`] bounds a chunk; an element larger than that, or than
-//! [`Limits::list_alone_from`], has a chunk of its own. A list that has become a tree stays one. Chunks fill up at the ends; in the middle, a chunk that gets too
-//! large is halved, and one that gets small is joined with its neighbour when the two fit.
+//! shared chunks. [`Limits::list_max_listpack_size`] bounds a chunk; an element larger than that, or not below
+//! [`Limits::list_alone_from`], has a chunk of its own. A list that has become a tree stays one. Chunks fill up at the
+//! ends; in the middle, a chunk that gets too large is halved, and one that gets small is joined with its neighbour when
+//! the two fit.
 
 use std::ops::Range;
 
@@ -318,31 +319,45 @@ impl List {
             Ok(0) | Err(_) => usize::MAX,
             Ok(most) => most,
         };
-        let len = self.len();
-        let is_value = |(_, found): &(usize, &[u8])| *found == value;
-        let mut found: Vec<usize> = if count < 0 {
-            let back = self
-                .iter_rev_from(len.wrapping_sub(1))
-                .enumerate()
-                .filter(is_value)
-                .take(most);
-            back.map(|(at, _)| len - 1 - at).collect()
-        } else {
-            self.iter()
-                .enumerate()
-                .filter(is_value)
-                .take(most)
-                .map(|(at, _)| at)
-                .collect()
+        let mut selection = Selection {
+            value,
+            stay: match count < 0 {
+                true => matches(self.iter(), value).saturating_sub(most),
+                false => 0,
+            },
+            most,
+            removed: 0,
         };
-        // From the back, so that the positions before stay what they are.
-        if count >= 0 {
-            found.reverse();
+        match &mut self.0 {
+            Form::One(packed) => {
+                if packed.iter().any(|found| found == value) {
+                    packed.retain(|found| selection.keeps(found));
+                }
+            }
+            Form::Many(tree) => {
+                let mut at = 0;
+                while selection.goes_on()
+                    && let Some((chunk, _)) = tree.get(at)
+                {
+                    let (len, removed) = (chunk.0.len(), selection.removed_in(&chunk.0));
+                    if removed == len {
+                        tree.remove(at);
+                        selection.removed += len;
+                    } else if removed > 0 {
+                        tree.update(at, |chunk, _| {
+                            Arc::make_mut(&mut chunk.0).retain(|found| selection.keeps(found));
+                        });
+                    } else {
+                        selection.stay -= matches(chunk.0.iter(), value).min(selection.stay);
+                    }
+                    at += len - removed;
+                }
+                if selection.removed > 0 {
+                    join_up_to(tree, at);
+                }
+            }
         }
-        for position in &found {
-            self.remove_at(*position);
-        }
-        found.len()
+        selection.removed
     }
 
     /// All elements in order.
@@ -439,6 +454,74 @@ impl List {
     }
 }
 
+/// How many elements are equal to `value`.
+fn matches<'a>(elements: impl Iterator<Item = &'a [u8]>, value: &[u8]) -> usize {
+    elements.filter(|found| *found == value).count()
+}
+
+/// Which elements LREM removes, told as they come by.
+struct Selection<'v> {
+    value: &'v [u8],
+    /// So many of those that come first stay.
+    stay: usize,
+    /// Not more than so many go.
+    most: usize,
+    removed: usize,
+}
+
+impl Selection<'_> {
+    fn goes_on(&self) -> bool {
+        self.removed < self.most
+    }
+
+    /// How many of a chunk's elements are to go.
+    fn removed_in(&self, chunk: &Packed) -> usize {
+        matches(chunk.iter(), self.value)
+            .saturating_sub(self.stay)
+            .min(self.most - self.removed)
+    }
+
+    /// Whether the next element stays.
+    fn keeps(&mut self, found: &[u8]) -> bool {
+        if found != self.value || !self.goes_on() {
+            return true;
+        }
+        if self.stay > 0 {
+            self.stay -= 1;
+            return true;
+        }
+        self.removed += 1;
+        false
+    }
+}
+
+/// Whether neighbours of so many bytes are to become one chunk.
+fn are_joined(a: usize, b: usize) -> bool {
+    a.min(b) < JOIN_BELOW && a + b < JOIN_UP_TO
+}
+
+/// Joins chunks with their neighbours where one of them is nearly empty, from the beginning to the one around `end`.
+fn join_up_to(tree: &mut Tree<Chunk>, end: usize) {
+    let mut at = 0;
+    while at <= end
+        && let Some((chunk, _)) = tree.get(at)
+    {
+        let next_at = at + chunk.0.len();
+        match tree.get(next_at) {
+            Some((next, _)) if are_joined(chunk.0.bytes(), next.0.bytes()) => {
+                join_chunks(tree, at, next_at);
+            }
+            _ => at = next_at,
+        }
+    }
+}
+
+/// Adds the chunk at `right` to the one before it, which begins at `left`.
+fn join_chunks(tree: &mut Tree<Chunk>, left: usize, right: usize) {
+    let tail = tree.remove(right);
+    tree.update(left, |chunk, _| Arc::make_mut(&mut chunk.0).append(&tail.0));
+}
+
 /// Joins the chunk around `position` with a neighbour if one of them is nearly empty.
 fn join_neighbours(tree: &mut Tree<Chunk>, position: usize) {
     let Some((chunk, at)) = tree.get(position.min(tree.weight().wrapping_sub(1))) else {
@@ -451,14 +534,12 @@ fn join_neighbours(tree: &mut Tree<Chunk>, position: usize) {
         .checked_sub(1)
         .and_then(|last| tree.get(last))
         .map(|(chunk, _)| (chunk.0.len(), chunk.0.bytes()));
-    let joined = |other: usize| here.min(other) < JOIN_BELOW && here + other < JOIN_UP_TO;
     let (left, right) = match (before, next) {
-        (_, Some(bytes)) if joined(bytes) => (start, end),
-        (Some((len, bytes)), _) if joined(bytes) => (start - len, start),
+        (_, Some(bytes)) if are_joined(here, bytes) => (start, end),
+        (Some((len, bytes)), _) if are_joined(here, bytes) => (start - len, start),
         _ => return,
     };
-    let tail = tree.remove(right);
-    tree.update(left, |chunk, _| Arc::make_mut(&mut chunk.0).append(&tail.0));
+    join_chunks(tree, left, right);
 }
 
 /// A chunk below this many bytes is joined with a neighbour ...

@@ -54,6 +54,16 @@ impl Object {
         self.len() == 0
     }
 
+    /// Segments and places of the hash table that the collection is kept in, if it is; for DEBUG HTSTATS-KEY.
+    pub fn table_shape(&self) -> Option<(usize, usize)> {
+        match self {
+            Object::List(_) => None,
+            Object::Set(set) => set.table_shape(),
+            Object::Hash(hash) => hash.table_shape(),
+            Object::ZSet(zset) => zset.table_shape(),
+        }
+    }
+
     /// Whether dropping it takes long enough to do it on another thread.
     pub fn is_large(&self) -> bool {
         match self {

@@ -231,6 +231,22 @@ impl Packed {
         self.remove_range(index, index + 1);
     }
 
+    /// Keeps the entries for which `keep` holds; looks at each once, in order.
+    pub fn retain(&mut self, mut keep: impl FnMut(&[u8]) -> bool) {
+        let (mut from, mut to, mut len) = (0, 0, 0);
+        while let Some((entry, next)) = self.entry_at(from) {
+            if keep(entry) {
+                self.data.copy_within(from..next, to);
+                to += next - from;
+                len += 1;
+            }
+            from = next;
+        }
+        self.data.truncate(to);
+        self.len = len;
+        self.release_slack();
+    }
+
     /// Splits the entries from `index` on off into a new sequence.
     ///
     /// # Panics

@@ -208,6 +208,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 step: 0,
                 find: key_of_subcommand,
                 access: "RO",
+                elsewhere: &[],
             },
             since: "2.2.3",
             complexity: "Depends on the subcommand.",

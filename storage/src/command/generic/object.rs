@@ -1,6 +1,6 @@
 //! OBJECT: how the value under a key is kept.
 
-use crate::command::{CommandError, CommandResult, Ctx};
+use crate::command::{CommandError, CommandResult, Ctx, SHOWN_NAME_MAX, shown};
 use crate::engine::Settings;
 use crate::keyspace::{Record, StringKind, ValueRef};
 use crate::text::integer;
@@ -62,7 +62,7 @@ pub(super) fn object(ctx: &mut Ctx<'_>) -> CommandResult {
         .iter()
         .find(|spec| spec.name.split_once('|').is_some_and(|(_, name)| is(name)));
     let Some(known) = known else {
-        let name = String::from_utf8_lossy(&subcommand[..subcommand.len().min(128)]);
+        let name = shown(subcommand, SHOWN_NAME_MAX);
         return Err(CommandError::err(format!(
             "unknown subcommand '{name}'. Try OBJECT HELP."
         )));

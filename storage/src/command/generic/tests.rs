@@ -6,23 +6,10 @@ use rand::{RngExt, SeedableRng};
 use crate::command::testkit::Client;
 use crate::engine::EvictionPolicy;
 
-fn check(client: &mut Client, script: &str) {
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
-        let (command, reply) = line.split_once(" => ").expect("a command and its reply");
-        assert_eq!(client.run(command), reply, "{command}");
-    }
-}
-
 #[test]
 fn keys_are_removed_renamed_copied_and_moved() {
     let mut client = Client::new();
-    check(
-        &mut client,
-        r#"
+    client.check(r#"
         MSET a 1 b 2 => +OK
         EXISTS a b c a => :3
         TOUCH a b c => :2
@@ -75,8 +62,7 @@ fn keys_are_removed_renamed_copied_and_moved() {
 #[test]
 fn databases_are_emptied_and_exchanged() {
     let mut client = Client::new();
-    check(
-        &mut client,
+    client.check(
         r#"
         SET k 0 => +OK
         SWAPDB 0 0 => +OK
@@ -113,8 +99,7 @@ fn databases_are_emptied_and_exchanged() {
 #[test]
 fn object_shows_how_a_value_is_kept() {
     let mut client = Client::new();
-    check(
-        &mut client,
+    client.check(
         r#"
         MSET i 7 e abc big 10000 => +OK
         OBJECT ENCODING i => "int"
@@ -208,8 +193,7 @@ fn scan_returns_every_key_that_stays() {
 #[test]
 fn scan_filters_and_checks_its_arguments() {
     let mut client = Client::new();
-    check(
-        &mut client,
+    client.check(
         r#"
         MSET a1 1 a2 2 b1 3 => +OK
         SCAN x => -ERR invalid cursor

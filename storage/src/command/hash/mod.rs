@@ -8,7 +8,7 @@ mod read;
 mod tests;
 mod write;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
+use super::{Command, CommandSpec, Deprecated, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::Hash,
@@ -47,6 +47,10 @@ pub(super) static COMMANDS: &[Command] = &[
             complexity: PER_FIELD,
             summary: "Sets fields of a hash (an old form of HSET).",
             syntax: "key field value [field value ...]",
+            deprecated: Some(Deprecated {
+                since: "4.0.0",
+                instead: "`HSET` with several fields",
+            }),
             ..SPEC
         },
         run: write::hmset,
@@ -200,7 +204,7 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: KeySpec::first("RW access update"),
             since: "2.6.0",
             summary: "Adds a floating-point number to the one in a field; a missing field counts as 0.",
-            syntax: "key field increment",
+            syntax: "key field increment:double",
             ..SPEC
         },
         run: write::hincrbyfloat,
@@ -215,7 +219,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: "O(N) where N is the number of fields returned.",
             summary: "Returns fields chosen at random.",
-            syntax: "key [count [WITHVALUES]]",
+            syntax: "key [options= count [WITHVALUES]]",
             ..SPEC
         },
         run: read::hrandfield,

@@ -10,7 +10,7 @@ mod inside;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
+use super::{Command, CommandSpec, Deprecated, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::List,
@@ -29,7 +29,7 @@ const FROM_TO: KeySpec = KeySpec::Range {
     first: 1,
     last: 2,
     step: 1,
-    access: "RW access delete",
+    access: "RW access delete | RW insert",
 };
 
 const ALL_BUT_TIMEOUT: KeySpec = KeySpec::Range {
@@ -148,7 +148,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: POPPED_FROM,
             summary: "Removes and returns elements of the first list that exists among several keys.",
-            syntax: "numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+            syntax: "numkeys key [key ...] <where= LEFT | RIGHT> [COUNT count]",
             ..SPEC
         },
         run: ends::lmpop,
@@ -161,7 +161,7 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: FROM_TO,
             since: "6.2.0",
             summary: "Moves an element from one end of a list to one end of a list, and returns it.",
-            syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT>",
+            syntax: "source destination <wherefrom= LEFT | RIGHT> <whereto= LEFT | RIGHT>",
             ..SPEC
         },
         run: ends::lmove,
@@ -175,6 +175,10 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "1.2.0",
             summary: "Moves the last element of a list to the beginning of a list, and returns it.",
             syntax: "source destination",
+            deprecated: Some(Deprecated {
+                since: "6.2.0",
+                instead: "`LMOVE` with `RIGHT` and `LEFT`",
+            }),
             ..SPEC
         },
         run: ends::rpoplpush,
@@ -217,7 +221,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: POPPED_FROM,
             summary: "Removes and returns elements of the first list that exists among several keys; waits for one.",
-            syntax: "timeout numkeys key [key ...] <LEFT | RIGHT> [COUNT count]",
+            syntax: "timeout numkeys key [key ...] <where= LEFT | RIGHT> [COUNT count]",
             ..SPEC
         },
         run: blocking::blmpop,
@@ -230,7 +234,7 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: FROM_TO,
             since: "6.2.0",
             summary: "Moves an element from one end of a list to one end of a list, and returns it; waits for one.",
-            syntax: "source destination <LEFT | RIGHT> <LEFT | RIGHT> timeout",
+            syntax: "source destination <wherefrom= LEFT | RIGHT> <whereto= LEFT | RIGHT> timeout",
             ..SPEC
         },
         run: blocking::blmove,
@@ -244,6 +248,10 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.2.0",
             summary: "Moves the last element of a list to the beginning of a list, and returns it; waits for one.",
             syntax: "source destination timeout",
+            deprecated: Some(Deprecated {
+                since: "6.2.0",
+                instead: "`BLMOVE` with `RIGHT` and `LEFT`",
+            }),
             ..SPEC
         },
         run: blocking::brpoplpush,
@@ -325,7 +333,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.2.0",
             complexity: "O(N) where N is the number of elements before the pivot.",
             summary: "Adds an element before or after another one.",
-            syntax: "key <BEFORE | AFTER> pivot element",
+            syntax: "key <where= BEFORE | AFTER> pivot element",
             ..SPEC
         },
         run: inside::linsert,

@@ -26,7 +26,7 @@ const SOURCE_AND_DESTINATION: KeySpec = KeySpec::Range {
     first: 1,
     last: 2,
     step: 1,
-    access: "RW access delete",
+    access: "RW access delete | RW insert",
 };
 
 const COUNTED: KeySpec = KeySpec::Counted {
@@ -211,7 +211,7 @@ pub(super) static COMMANDS: &[Command] = &[
             work: Work::Grows(work::smallest_key),
             arity: -3,
             flags: GROW,
-            keys: KeySpec::all("RW update"),
+            keys: KeySpec::all("RW update | RO access"),
             complexity: INTERSECTION,
             summary: "Stores the members that several sets have in common as another set.",
             syntax: "destination key [key ...]",
@@ -239,7 +239,7 @@ pub(super) static COMMANDS: &[Command] = &[
             work: Work::Grows(work::every_key),
             arity: -3,
             flags: GROW,
-            keys: KeySpec::all("OW update"),
+            keys: KeySpec::all("OW update | RO access"),
             complexity: EVERYTHING,
             summary: "Stores the members that any of several sets has as another set.",
             syntax: "destination key [key ...]",
@@ -267,7 +267,7 @@ pub(super) static COMMANDS: &[Command] = &[
             work: Work::Grows(work::every_key),
             arity: -3,
             flags: GROW,
-            keys: KeySpec::all("OW update"),
+            keys: KeySpec::all("OW update | RO access"),
             complexity: EVERYTHING,
             summary: "Stores the members of the first set that the other sets lack as another set.",
             syntax: "destination key [key ...]",

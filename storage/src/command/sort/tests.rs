@@ -3,17 +3,9 @@
 use crate::command::find;
 use crate::command::testkit::Client;
 
-fn transcript(client: &mut Client, lines: &str) {
-    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (command, expected) = line.split_once(" => ").expect("`command => reply`");
-        assert_eq!(client.run(command), expected, "{command}");
-    }
-}
-
 #[test]
 fn numbers_and_text_are_sorted() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         RPUSH l 3 10 2 1 => :4
         SORT l => ["1", "2", "3", "10"]
@@ -49,8 +41,7 @@ fn numbers_and_text_are_sorted() {
 
 #[test]
 fn patterns_name_other_keys() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         RPUSH l a b c d => :4
         MSET w_a 3 w_b 1 w_d 2 => +OK
@@ -77,8 +68,7 @@ fn patterns_name_other_keys() {
 #[test]
 fn results_replace_the_destination() {
     let mut client = Client::new();
-    transcript(
-        &mut client,
+    client.check(
         r#"
         RPUSH l 3 1 2 => :3
         SET to 1 EX 100 => +OK
@@ -147,8 +137,7 @@ fn the_destination_is_a_key() {
 
 #[test]
 fn a_set_is_sorted_before_it_is_stored() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         SADD s c b a => :3
         SORT s ALPHA DESC => ["c", "b", "a"]

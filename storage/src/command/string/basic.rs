@@ -1,7 +1,7 @@
 //! Reading and writing whole values.
 
 use super::expiry::{Expiry, Notation};
-use crate::command::{CommandError, CommandResult, Ctx, KeyClass};
+use crate::command::{Access, CommandError, CommandResult, Ctx, KeyClass};
 use crate::keyspace::{Record, ValueRef};
 use crate::text::integer::IntText;
 use crate::types::UnixMillis;
@@ -48,6 +48,19 @@ impl<'a> SetOptions<'a> {
             }
         }
         Ok(options)
+    }
+}
+
+/// What SET does with its key: GET is looked for wherever an option can stand, as Redis does it.
+pub(super) fn set_access(args: &[&[u8]]) -> Access {
+    let options = args.get(3..).unwrap_or_default();
+    if options
+        .iter()
+        .any(|option| option.eq_ignore_ascii_case(b"GET"))
+    {
+        "RW access update"
+    } else {
+        "OW update"
     }
 }
 

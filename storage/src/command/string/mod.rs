@@ -14,7 +14,7 @@ mod part;
 #[cfg(test)]
 mod tests;
 
-use super::{Command, CommandSpec, Flags, Group, KeySpec, Work, work};
+use super::{Command, CommandSpec, Deprecated, Flags, Group, KeySpec, Work, work};
 
 const SPEC: CommandSpec = CommandSpec {
     group: Group::String,
@@ -56,8 +56,9 @@ pub(super) static COMMANDS: &[Command] = &[
             arity: -3,
             flags: GROW,
             keys: KeySpec::first("RW access update variable_flags"),
+            access_with: Some(basic::set_access),
             summary: "Stores a string under a key, whatever the key held before.",
-            syntax: "key value [NX | XX] [GET] [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+            syntax: "key value [condition= NX | XX] [GET] [expiration= EX seconds | PX milliseconds | EXAT unix-time-seconds | \
                      PXAT unix-time-milliseconds | KEEPTTL]",
             ..SPEC
         },
@@ -109,6 +110,10 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: KeySpec::first("RW access update"),
             summary: "Stores a string under a key and returns the one that it held before.",
             syntax: "key value",
+            deprecated: Some(Deprecated {
+                since: "6.2.0",
+                instead: "`SET` with `GET`",
+            }),
             ..SPEC
         },
         run: basic::getset,
@@ -134,7 +139,7 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: KeySpec::first("RW access update"),
             since: "6.2.0",
             summary: "Returns the string value of a key and sets or removes the key's expiry.",
-            syntax: "key [EX seconds | PX milliseconds | EXAT unix-time-seconds | \
+            syntax: "key [expiration= EX seconds | PX milliseconds | EXAT unix-time-seconds | \
                      PXAT unix-time-milliseconds | PERSIST]",
             ..SPEC
         },
@@ -233,6 +238,10 @@ pub(super) static COMMANDS: &[Command] = &[
             complexity: "O(N) where N is the length of the part.",
             summary: "Returns a part of a string (an old name of GETRANGE).",
             syntax: "key start end",
+            deprecated: Some(Deprecated {
+                since: "2.0.0",
+                instead: "`GETRANGE`",
+            }),
             ..SPEC
         },
         run: part::getrange,
@@ -308,7 +317,7 @@ pub(super) static COMMANDS: &[Command] = &[
             keys: KeySpec::first("RW access update"),
             since: "2.6.0",
             summary: "Adds a floating-point number to the one under a key; a missing key counts as 0.",
-            syntax: "key increment",
+            syntax: "key increment:double",
             ..SPEC
         },
         run: number::incrbyfloat,
@@ -328,7 +337,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: "O(N*M) where N and M are the lengths of the strings.",
             summary: "Finds the longest common subsequence of two strings.",
-            syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN min-match-len] [WITHMATCHLEN]",
+            syntax: "key1 key2 [LEN] [IDX] [MINMATCHLEN len] [WITHMATCHLEN]",
             ..SPEC
         },
         run: lcs::lcs,

@@ -6,22 +6,9 @@ use rand::{RngExt, SeedableRng};
 use crate::command::testkit::Client;
 use crate::keyspace::{INLINE_VALUE_MAX, StringKind, ValueRef};
 
-/// Runs commands and compares their replies: `command => reply` lines.
-fn check(client: &mut Client, script: &str) {
-    for line in script
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-    {
-        let (command, reply) = line.split_once(" => ").expect("a command and its reply");
-        assert_eq!(client.run(command), reply, "{command}");
-    }
-}
-
 #[test]
 fn set_options_decide_whether_and_for_how_long() {
-    check(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         SET k v XX => (nil)
         SET k v NX => +OK
@@ -102,8 +89,7 @@ fn changes_of_a_value_keep_its_expiry() {
 
 #[test]
 fn numbers_are_checked() {
-    check(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         INCR n => :1
         INCRBY n 9223372036854775806 => :9223372036854775807
@@ -127,9 +113,7 @@ fn numbers_are_checked() {
 #[test]
 fn parts_are_read_and_written() {
     let mut client = Client::new();
-    check(
-        &mut client,
-        r#"
+    client.check(r#"
         SETRANGE k 0 abc => :3
         SETRANGE k -1 x => -ERR offset is out of range
         SETRANGE k 536870911 xx => -ERR string exceeds maximum allowed size (proto-max-bulk-len)
@@ -157,8 +141,7 @@ fn parts_are_read_and_written() {
 
 #[test]
 fn common_subsequences() {
-    check(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         SET a ohmytext => +OK
         SET b mynewtext => +OK

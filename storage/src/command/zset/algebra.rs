@@ -31,7 +31,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: UNION_COMPLEXITY,
             summary: "Returns the union of sorted sets.",
-            syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+            syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <aggregate= SUM | MIN | MAX>] [WITHSCORES]",
             ..SPEC
         },
         run: |ctx| read(ctx, Operation::Union),
@@ -46,7 +46,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: INTER_COMPLEXITY,
             summary: "Returns the intersection of sorted sets.",
-            syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>] [WITHSCORES]",
+            syntax: "numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <aggregate= SUM | MIN | MAX>] [WITHSCORES]",
             ..SPEC
         },
         run: |ctx| read(ctx, Operation::Inter),
@@ -91,7 +91,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: UNION_COMPLEXITY,
             summary: "Stores the union of sorted sets.",
-            syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+            syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <aggregate= SUM | MIN | MAX>]",
             ..SPEC
         },
         run: |ctx| write(ctx, Operation::Union, "zunionstore"),
@@ -106,7 +106,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: INTER_COMPLEXITY,
             summary: "Stores the intersection of sorted sets.",
-            syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <SUM | MIN | MAX>]",
+            syntax: "destination numkeys key [key ...] [WEIGHTS weight [weight ...]] [AGGREGATE <aggregate= SUM | MIN | MAX>]",
             ..SPEC
         },
         run: |ctx| write(ctx, Operation::Inter, "zinterstore"),
@@ -141,7 +141,7 @@ const READ_KEYS: KeySpec = KeySpec::Counted {
 const STORE_KEYS: KeySpec = KeySpec::Counted {
     count_at: 2,
     dest: Some(1),
-    access: "RO access",
+    access: "OW update | RO access",
 };
 
 #[derive(Clone, Copy, PartialEq, Eq)]

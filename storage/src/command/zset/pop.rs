@@ -93,7 +93,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: COMPLEXITY_MANY,
             summary: "Removes and returns members from one end of the first sorted set that has any.",
-            syntax: "numkeys key [key ...] <MIN | MAX> [COUNT count]",
+            syntax: "numkeys key [key ...] <where= MIN | MAX> [COUNT count]",
             ..SPEC
         },
         run: zmpop,
@@ -112,7 +112,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "7.0.0",
             complexity: COMPLEXITY_MANY,
             summary: "Removes and returns members from one end of the first sorted set that has any; waits for one.",
-            syntax: "timeout numkeys key [key ...] <MIN | MAX> [COUNT count]",
+            syntax: "timeout numkeys key [key ...] <where= MIN | MAX> [COUNT count]",
             categories: &["blocking"],
             ..SPEC
         },

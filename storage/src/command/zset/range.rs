@@ -4,13 +4,20 @@ use std::ops::Range;
 
 use super::{SPEC, parse_lex_range, parse_score_range, rank_range, reply_members, store};
 use crate::command::{
-    Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec, Work, work,
+    Command, CommandError, CommandResult, CommandSpec, Ctx, Deprecated, Flags, KeySpec, Work, work,
 };
 use crate::text::integer;
 use crate::value::{LexBound, ScoreBound, ZSet, ZSetBuilder};
 
 const COMPLEXITY: &str =
     "O(log(N)+M), N being the size of the sorted set and M the number of members returned.";
+
+const fn replaced_by(instead: &'static str) -> Option<Deprecated> {
+    Some(Deprecated {
+        since: "6.2.0",
+        instead,
+    })
+}
 
 pub(super) static COMMANDS: &[Command] = &[
     Command {
@@ -23,7 +30,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: COMPLEXITY,
             summary: "Returns the members in a range of ranks, scores or byte order.",
-            syntax: "key start stop [BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
+            syntax: "key start:string stop:string [sortby= BYSCORE | BYLEX] [REV] [LIMIT offset count] [WITHSCORES]",
             ..SPEC
         },
         run: |ctx| range(ctx, None, None),
@@ -39,6 +46,7 @@ pub(super) static COMMANDS: &[Command] = &[
             complexity: COMPLEXITY,
             summary: "Returns the members in a range of ranks, counted from the highest score.",
             syntax: "key start stop [WITHSCORES]",
+            deprecated: replaced_by("`ZRANGE` with `REV`"),
             ..SPEC
         },
         run: |ctx| range(ctx, Some(By::Rank), Some(true)),
@@ -53,7 +61,8 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "1.0.5",
             complexity: COMPLEXITY,
             summary: "Returns the members whose scores lie in a range.",
-            syntax: "key min max [WITHSCORES] [LIMIT offset count]",
+            syntax: "key min:double max:double [WITHSCORES] [LIMIT offset count]",
+            deprecated: replaced_by("`ZRANGE` with `BYSCORE`"),
             ..SPEC
         },
         run: |ctx| range(ctx, Some(By::Score), Some(false)),
@@ -68,7 +77,8 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.2.0",
             complexity: COMPLEXITY,
             summary: "Returns the members whose scores lie in a range, the highest first.",
-            syntax: "key max min [WITHSCORES] [LIMIT offset count]",
+            syntax: "key max:double min:double [WITHSCORES] [LIMIT offset count]",
+            deprecated: replaced_by("`ZRANGE` with `REV` and `BYSCORE`"),
             ..SPEC
         },
         run: |ctx| range(ctx, Some(By::Score), Some(true)),
@@ -84,6 +94,7 @@ pub(super) static COMMANDS: &[Command] = &[
             complexity: COMPLEXITY,
             summary: "Returns the members that lie in a range of byte order, all scores being equal.",
             syntax: "key min max [LIMIT offset count]",
+            deprecated: replaced_by("`ZRANGE` with `BYLEX`"),
             ..SPEC
         },
         run: |ctx| range(ctx, Some(By::Lex), Some(false)),
@@ -99,6 +110,7 @@ pub(super) static COMMANDS: &[Command] = &[
             complexity: COMPLEXITY,
             summary: "Returns the members that lie in a range of byte order, the last first.",
             syntax: "key max min [LIMIT offset count]",
+            deprecated: replaced_by("`ZRANGE` with `REV` and `BYLEX`"),
             ..SPEC
         },
         run: |ctx| range(ctx, Some(By::Lex), Some(true)),
@@ -113,12 +125,12 @@ pub(super) static COMMANDS: &[Command] = &[
                 first: 1,
                 last: 2,
                 step: 1,
-                access: "RW access update",
+                access: "OW update | RO access",
             },
             since: "6.2.0",
             complexity: "O(log(N)+M), N being the size of the sorted set and M the number of members stored.",
             summary: "Stores the members in a range of ranks, scores or byte order under another key.",
-            syntax: "dst src min max [BYSCORE | BYLEX] [REV] [LIMIT offset count]",
+            syntax: "dst:key src:key min max [sortby= BYSCORE | BYLEX] [REV] [LIMIT offset count]",
             ..SPEC
         },
         run: zrangestore,

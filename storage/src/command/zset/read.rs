@@ -87,7 +87,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "2.0.0",
             complexity: "O(log(N)), N being the size of the sorted set.",
             summary: "Counts the members whose scores lie in a range.",
-            syntax: "key min max",
+            syntax: "key min:double max:double",
             ..SPEC
         },
         run: |ctx| {
@@ -122,7 +122,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "6.2.0",
             complexity: "O(N*log(M)), N being the number of members returned and M the size of the sorted set.",
             summary: "Returns members chosen at random.",
-            syntax: "key [count [WITHSCORES]]",
+            syntax: "key [options= count [WITHSCORES]]",
             ..SPEC
         },
         run: zrandmember,

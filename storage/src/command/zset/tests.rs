@@ -8,18 +8,9 @@ use rand::{RngExt, SeedableRng};
 
 use crate::command::testkit::Client;
 
-/// Runs lines `command => reply`.
-fn transcript(client: &mut Client, lines: &str) {
-    for line in lines.lines().map(str::trim).filter(|line| !line.is_empty()) {
-        let (command, expected) = line.split_once(" => ").expect("`command => reply`");
-        assert_eq!(client.run(command), expected, "{command}");
-    }
-}
-
 #[test]
 fn adding_obeys_its_options() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         ZADD z 1 a 2 b => :2
         ZADD z 3 a 4 c => :1
@@ -75,9 +66,7 @@ fn the_last_member_takes_the_key_along() {
 
 #[test]
 fn ranges_are_taken_both_ways() {
-    transcript(
-        &mut Client::new(),
-        r#"
+    Client::new().check(r#"
         ZADD z 1 a 2 b 3 c 4 d 5 e => :5
         ZRANGE z 1 -2 => ["b", "c", "d"]
         ZRANGE z -100 100 REV => ["e", "d", "c", "b", "a"]
@@ -123,8 +112,7 @@ fn ranges_are_taken_both_ways() {
 
 #[test]
 fn members_are_looked_up() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         ZADD z 1 a 2.5 b 3 c => :3
         ZCARD z => :3
@@ -152,8 +140,7 @@ fn members_are_looked_up() {
         "#,
     );
     let mut client = Client::new().resp3();
-    transcript(
-        &mut client,
+    client.check(
         r#"
         ZADD z 1 a 2.5 b => :2
         ZSCORE z b => ,2.5
@@ -187,8 +174,7 @@ fn random_members_differ_unless_repetition_is_allowed() {
 
 #[test]
 fn popping_takes_from_either_end() {
-    transcript(
-        &mut Client::new(),
+    Client::new().check(
         r#"
         ZADD z 1 a 2 b 3 c 4 d 5 e 6 f => :6
         ZPOPMIN z => ["a", "1"]
@@ -254,9 +240,7 @@ fn a_woken_client_prefers_the_key_that_woke_it() {
 
 #[test]
 fn algebra_joins_scores() {
-    transcript(
-        &mut Client::new(),
-        r#"
+    Client::new().check(r#"
         ZADD a 1 x 2 y 3 z => :3
         ZADD b 10 y 20 z 30 w => :3
         ZUNION 2 a b WITHSCORES => ["x", "1", "y", "12", "z", "23", "w", "30"]

@@ -20,7 +20,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log(N)) for each member, N being the size of the sorted set.",
             summary: "Adds members to a sorted set or changes their scores.",
-            syntax: "key [NX | XX] [GT | LT] [CH] [INCR] score member [score member ...]",
+            syntax: "key [condition= NX | XX] [comparison= GT | LT] [change= CH] [increment= INCR] score member [score member ...]",
             ..SPEC
         },
         run: zadd,
@@ -83,7 +83,7 @@ pub(super) static COMMANDS: &[Command] = &[
             since: "1.2.0",
             complexity: "O(log(N)+M*log(N)), N being the size of the sorted set and M the number of members removed.",
             summary: "Removes the members whose scores lie in a range.",
-            syntax: "key min max",
+            syntax: "key min:double max:double",
             ..SPEC
         },
         run: |ctx| {

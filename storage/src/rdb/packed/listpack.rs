@@ -15,7 +15,7 @@
 //! The back-length is the length of encoding and data in groups of seven bits, most significant group first, all but
 //! the first byte with the high bit set, so that it can be read from its end.
 
-use super::{Element, Flaw, bytes_at, flaw, i24, slice_at};
+use super::{Element, Flaw, bytes_at, flaw, i24, slice_at, wrong_count};
 
 const HEADER_LEN: usize = 6;
 const END: u8 = 0xff;
@@ -132,10 +132,8 @@ impl<'a> Iterator for Listpack<'a> {
         }
         let item = if self.at < self.bytes.len() {
             Some(self.step())
-        } else if self.count.is_some_and(|count| count != self.seen) {
-            Some(flaw(4, "the header states another count"))
         } else {
-            None
+            wrong_count(self.count, self.seen, 4)
         };
         self.done = !matches!(item, Some(Ok(_)));
         item

@@ -49,6 +49,13 @@ fn flaw<T>(at: usize, detail: &'static str) -> Result<T, Flaw> {
     Err(Flaw { at, detail })
 }
 
+/// The end of an iteration that has `seen` so many elements; a flaw if the field at `at` has `stated` another number.
+fn wrong_count<T>(stated: Option<usize>, seen: usize, at: usize) -> Option<Result<T, Flaw>> {
+    stated
+        .filter(|stated| *stated != seen)
+        .map(|_| flaw(at, "the header states another count"))
+}
+
 /// The `N` bytes at `at`, or a flaw if the container ends before them.
 fn bytes_at<const N: usize>(bytes: &[u8], at: usize) -> Result<[u8; N], Flaw> {
     match bytes.get(at..).and_then(|rest| rest.first_chunk::<N>()) {

@@ -12,7 +12,7 @@
 //! f1..fd                        integer 0..12
 //! ```
 
-use super::{Element, Flaw, bytes_at, flaw, i24, slice_at};
+use super::{Element, Flaw, bytes_at, flaw, i24, slice_at, wrong_count};
 
 const HEADER_LEN: usize = 10;
 const END: u8 = 0xff;
@@ -130,10 +130,8 @@ impl<'a> Iterator for Ziplist<'a> {
         }
         let item = if self.at < self.bytes.len() {
             Some(self.step())
-        } else if self.count.is_some_and(|count| count != self.seen) {
-            Some(flaw(8, "the header states another count"))
         } else {
-            None
+            wrong_count(self.count, self.seen, 8)
         };
         self.done = !matches!(item, Some(Ok(_)));
         item

@@ -7,7 +7,7 @@
 //! length = one byte below fe, or fe <u32 little-endian> for 254 and more
 //! ```
 
-use super::{Flaw, bytes_at, flaw, slice_at};
+use super::{Flaw, bytes_at, flaw, slice_at, wrong_count};
 
 const END: u8 = 0xff;
 const LONG: u8 = 0xfe;
@@ -86,10 +86,8 @@ impl<'a> Iterator for Zipmap<'a> {
             Some(self.step())
         } else if self.seen == 0 {
             Some(flaw(0, "it is empty"))
-        } else if self.count.is_some_and(|count| count != self.seen) {
-            Some(flaw(0, "the header states another count"))
         } else {
-            None
+            wrong_count(self.count, self.seen, 0)
         };
         self.done = !matches!(item, Some(Ok(_)));
         item

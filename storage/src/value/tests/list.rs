@@ -138,7 +138,10 @@ fn cut(rng: &mut StdRng, list: &mut List, model: &mut Model) {
 #[test]
 fn agrees_with_a_deque_and_clones_stay() {
     for_seeds(0..16, |rng| {
-        let limits = limits([-5, -2, -1, 0, 1, 3, 100][rng.random_range(0..7)]);
+        let limits = Limits {
+            list_alone_from: [Limits::LIST_ALONE_FROM, 20, 1000][rng.random_range(0..3)],
+            ..limits([-5, -2, -1, 0, 1, 3, 100][rng.random_range(0..7)])
+        };
         let (mut list, mut model) = (List::new(), Model::new());
         let mut clones = Vec::new();
         for _ in 0..4000 {
@@ -207,6 +210,58 @@ fn an_oversized_element_has_a_chunk_of_its_own() {
     list.push_front(b"c", &limits);
     list.push_back(b"d", &limits);
     assert!(list.chunks().map(|(len, _)| len).eq([2, 1, 2]));
+}
+
+#[test]
+fn elements_from_a_given_size_on_have_chunks_of_their_own() {
+    let limits = Limits {
+        list_alone_from: 1000,
+        ..Limits::default()
+    };
+    let (small, large) = (vec![b's'; 999], vec![b'l'; 1000]);
+    let lens = |list: &List| list.chunks().map(|(len, _)| len).collect::<Vec<_>>();
+    let mut list = List::new();
+    for element in [&small, &small, &large, &large, &small] {
+        list.push_back(element, &limits);
+    }
+    assert_eq!(lens(&list), [2, 1, 1, 1]);
+    list.push_front(&small, &limits);
+    list.push_back(&small, &limits);
+    assert_eq!(lens(&list), [3, 1, 1, 2]);
+    assert!(list.set(1, &large, &limits));
+    assert_eq!(lens(&list), [1, 1, 1, 1, 1, 2]);
+    assert!(list.insert_beside(&large, true, &small, &limits));
+    assert_eq!(lens(&list), [1, 1, 2, 1, 1, 2]);
+    assert!(
+        list.iter()
+            .map(<[u8]>::len)
+            .eq([999, 1000, 999, 999, 1000, 1000, 999, 999])
+    );
+    // An element that has got small takes others in.
+    assert!(list.set(1, &small, &limits));
+    list.insert(2, &small, &limits);
+    assert_eq!(lens(&list), [1, 2, 2, 1, 1, 2]);
+}
+
+#[test]
+fn equal_elements_of_a_long_list_are_removed_chunk_by_chunk() {
+    let limits = Limits::default();
+    let mut list = List::new();
+    let value = |n: usize| if n.is_multiple_of(20) { "here" } else { "gone" };
+    (0..60_000).for_each(|n| list.push_back(value(n).as_bytes(), &limits));
+    let whole = list.clone();
+    let before = list.check();
+    assert_eq!(list.remove_value(b"none", 0), 0);
+    assert_eq!(list.remove_value(b"gone", -10_000), 10_000);
+    assert_eq!(list.remove_value(b"gone", 10_000), 10_000);
+    let here = |count| (0..count).map(|_| &b"here"[..]);
+    assert!(list.iter().take(500).eq(here(500)));
+    assert_eq!(list.remove_value(b"gone", 0), 37_000);
+    assert!(list.iter().eq(here(3_000)));
+    assert!(list.check() * 2 <= before, "{} chunks", list.check());
+    assert_eq!(list.remove_value(b"here", 0), 3_000);
+    assert_eq!((list.len(), list.check()), (0, 0));
+    assert_eq!(whole.len(), 60_000);
 }
 
 #[test]
