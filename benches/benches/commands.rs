@@ -70,7 +70,7 @@ fn main() {
             let mut load = Load::new(&engine, hot);
             bencher.iter(|| load.turn());
             drop(load);
-            engine.close(std::time::Duration::ZERO, || {});
+            engine.close(std::time::Duration::ZERO, &|| false, || {});
         });
         group.finish();
     }

@@ -158,7 +158,7 @@ fn replay(criterion: &mut Criterion) {
                     let engine = Engine::open(Options::new(dir.path()), Settings::default());
                     let engine = engine.expect("a sound log");
                     let took = begin.elapsed();
-                    engine.close(std::time::Duration::ZERO, || {});
+                    engine.close(std::time::Duration::ZERO, &|| false, || {});
                     took
                 })
                 .sum()

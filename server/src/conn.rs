@@ -97,6 +97,8 @@ enum Turned {
     Elsewhere,
     /// CLIENT PAUSE holds the next request back.
     Paused,
+    /// The next request writes, and the log has no room for it.
+    Held,
     /// The connection ends when its replies have left.
     Close,
 }
@@ -105,6 +107,8 @@ enum Turned {
 enum Ran {
     /// Its reply is on its way.
     Answered,
+    /// It has not run, because the log has no room.
+    Held,
     /// It waits for a key.
     Blocked(Blocked),
     /// The connection ends when its replies have left.
@@ -192,6 +196,7 @@ impl Conn {
                     let Some(carry) = &mut carry else { return };
                     match self.run_elsewhere(carry).await {
                         Ran::Answered => {}
+                        Ran::Held => self.wait_for_log().await,
                         Ran::Blocked(blocked) => {
                             if !self.wait(blocked, &mut carry.buf).await {
                                 return;
@@ -205,6 +210,7 @@ impl Conn {
                     }
                 }
                 Turned::Paused => self.wait_for_pause().await,
+                Turned::Held => self.wait_for_log().await,
                 Turned::Close => {
                     self.out.below(0).await;
                     return;
@@ -329,9 +335,11 @@ impl Conn {
                 keep(carry.buf, &mut self.partial, &local);
                 self.client.handle.seen.note_query(&self.partial);
             }
-            Turned::More | Turned::Blocked(_) | Turned::Elsewhere | Turned::Paused => {
-                *rest = Some(carry)
-            }
+            Turned::More
+            | Turned::Blocked(_)
+            | Turned::Elsewhere
+            | Turned::Paused
+            | Turned::Held => *rest = Some(carry),
         }
         self.hand_over(lsn);
         turned
@@ -372,6 +380,7 @@ impl Conn {
                 .collect();
             turn.prefetch(&keys);
         }
+        let log_is_full = turn.log_is_nearly_full();
         let first = carry.next;
         let mut clock = std::time::Instant::now();
         for index in first..carry.batch.len() {
@@ -388,7 +397,9 @@ impl Conn {
                     self.observe(&carry.buf);
                 }
             }
-            if self.runs_elsewhere(&turn, entry, &args) {
+            let is_large = buf.len() > local.large_request
+                && args.iter().map(|arg| arg.len()).sum::<usize>() > local.large_request;
+            if self.runs_elsewhere(&turn, entry, &args, is_large || log_is_full) {
                 return Some(Turned::Elsewhere);
             }
             carry.next = index + 1;
@@ -413,6 +424,10 @@ impl Conn {
             match step {
                 Step::Done(depends_on) => *lsn = (*lsn).max(depends_on),
                 Step::Blocked(blocked) => return Some(Turned::Blocked(blocked)),
+                Step::Held => {
+                    carry.next = index;
+                    return Some(Turned::Held);
+                }
             }
             if self.client.close_after_reply {
                 return Some(Turned::Close);
@@ -490,25 +505,68 @@ impl Conn {
         handle.seen.blocked.store(false, Ordering::Relaxed);
     }
 
+    /// Waits until the log's threads have made progress, or a little while: what then becomes of the write is asked anew.
+    async fn wait_for_log(&mut self) {
+        const LOOK_AGAIN: Duration = Duration::from_millis(100);
+        let (handle, flusher) = (&self.client.handle, &self.local.flusher);
+        let mut registered = false;
+        let progress = poll_fn(|cx| {
+            handle.waker().register(cx.waker());
+            if mem::replace(&mut registered, true) {
+                return Poll::Ready(());
+            }
+            flusher.wake_on_progress(cx.waker());
+            Poll::Pending
+        });
+        // Which of the two it was makes no difference.
+        let _ = tokio::time::timeout(LOOK_AGAIN, progress).await;
+    }
+
     /// Whether a command is to run on another thread: it would take long, or have to wait for a command that does.
+    /// `may_wait` says that it might have to wait for room in the log.
     #[inline]
-    fn runs_elsewhere(&self, turn: &Turn<'_>, entry: Option<&Arc<Entry>>, args: &[&[u8]]) -> bool {
+    fn runs_elsewhere(
+        &self,
+        turn: &Turn<'_>,
+        entry: Option<&Arc<Entry>>,
+        args: &[&[u8]],
+        may_wait: bool,
+    ) -> bool {
         let Some(entry) = entry else { return false };
-        let may_be =
-            entry.may_take_long || args.len() as u64 > WORK_INLINE_MAX || turn.has_long_commands();
-        may_be && self.belongs_elsewhere(turn, entry, args)
+        let may_be = entry.may_take_long
+            || may_wait
+            || args.len() as u64 > WORK_INLINE_MAX
+            || turn.has_long_commands();
+        may_be && self.belongs_elsewhere(turn, entry, args, may_wait)
     }
 
     #[cold]
-    fn belongs_elsewhere(&self, turn: &Turn<'_>, entry: &Entry, args: &[&[u8]]) -> bool {
+    fn belongs_elsewhere(
+        &self,
+        turn: &Turn<'_>,
+        entry: &Entry,
+        args: &[&[u8]],
+        may_wait: bool,
+    ) -> bool {
         if !entry.spec.arity_fits(args.len()) {
             return false;
         }
         let spec = entry.run.spec_of(entry.spec);
         match entry.run {
-            _ if entry.spec.name == "exec" => turn.transaction_runs_elsewhere(&self.session),
+            _ if entry.spec.name == "exec" => {
+                let bytes = self
+                    .session
+                    .transaction
+                    .iter()
+                    .map(|open| open.bytes())
+                    .sum::<usize>();
+                may_wait
+                    || bytes > self.local.large_request
+                    || turn.transaction_runs_elsewhere(&self.session)
+            }
             // It is only queued.
             _ if self.session.transaction.is_some() => false,
+            Run::Data(_) if may_wait => true,
             Run::Data(_) | Run::Server(_) => turn.runs_elsewhere(&self.session, spec, args),
             Run::Part(_) => turn.runs_elsewhere(&self.session, spec, &args[1..]),
         }
@@ -567,7 +625,7 @@ impl Conn {
             carry: mut returned,
             step,
         } = away;
-        returned.next += 1;
+        returned.next += usize::from(!matches!(step, Step::Held));
         *carry = returned;
         self.client = client;
         self.session = session;
@@ -581,6 +639,7 @@ impl Conn {
             Step::Done(lsn) if self.client.close_after_reply => (lsn, Ran::Close),
             Step::Done(lsn) => (lsn, Ran::Answered),
             Step::Blocked(blocked) => (Lsn::ZERO, Ran::Blocked(blocked)),
+            Step::Held => (Lsn::ZERO, Ran::Held),
         };
         self.hand_over(lsn);
         ran
@@ -741,7 +800,15 @@ impl Away {
             hint: None,
         };
         let mut worker = server.engine.worker();
-        let mut turn = worker.long_turn();
+        let locks_slots = entry.is_none_or(|entry| match entry.run {
+            Run::Server(_) => matches!(entry.spec.name, "exec" | "watch" | "migrate"),
+            Run::Data(_) | Run::Part(_) => true,
+        });
+        // What waits for a file, or for the whole keyspace, does that outside of its turn, which is a short one.
+        let mut turn = match locks_slots {
+            true => worker.long_turn(),
+            false => worker.turn(),
+        };
         self.step = dispatch::run(
             server,
             &mut self.client,
@@ -753,7 +820,9 @@ impl Away {
             &mut std::time::Instant::now(),
             &mut self.reply,
         );
-        self.client.silence(&mut self.reply, 0);
+        if !matches!(self.step, Step::Held) {
+            self.client.silence(&mut self.reply, 0);
+        }
     }
 
     /// Ends what the command has left behind: its client is gone.

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use hardtack_storage::Lsn;
 use hardtack_storage::command::{CommandError, Flags, Reply, SHOWN_NAME_MAX, shown};
-use hardtack_storage::engine::{BeginError, Blocked, Deliver, Queued, Request, Session, Turn};
+use hardtack_storage::engine::{
+    BeginError, Blocked, Deliver, MayWrite, Queued, Request, Session, Turn,
+};
 
 use crate::commands::{Call, Entry, Run};
 use crate::conn::Client;
@@ -17,6 +19,8 @@ pub enum Step {
     Done(Lsn),
     /// It waits for a key.
     Blocked(Blocked),
+    /// It writes, and has to wait until the log has room. Nothing has happened yet.
+    Held,
 }
 
 /// Runs one request whose command has been looked up. `clock` is the time at which the request before it ended, and is
@@ -39,13 +43,22 @@ pub fn run(
     let admitted = admit(server, client, session, entry, request.args).and_then(|entry| {
         // Outside of a transaction the engine sees to that. Here any command counts: the queue takes memory as well.
         if session.transaction.is_some() && !runs_inside_multi(entry.spec.name) {
-            turn.make_room(Flags::DENYOOM)?;
+            turn.make_room(Flags::DENYOOM).map_err(Refusal::For)?;
         }
         Ok(entry)
     });
     let entry = match admitted {
         Ok(entry) => entry,
-        Err(refusal) => {
+        Err(Refusal::Later) => return Step::Held,
+        Err(Refusal::For(refusal)) => {
+            let refusal = match entry {
+                // Whatever keeps EXEC from running ends the transaction.
+                Some(entry) if entry.spec.name == "exec" => {
+                    turn.discard(session);
+                    exec_abort(&refusal)
+                }
+                _ => refusal,
+            };
             if let Some(transaction) = &mut session.transaction {
                 transaction.aborted = true;
             }
@@ -116,7 +129,7 @@ pub fn run(
 
 /// After FLUSHALL: where there are rules to write the RDB file, it is written at once, so that a restart does not bring
 /// back what was removed.
-fn save_emptiness(server: &Arc<Server>, turn: &mut Turn<'_>) {
+pub fn save_emptiness(server: &Arc<Server>, turn: &mut Turn<'_>) {
     if server.engine.settings().save_rules.is_empty() {
         return;
     }
@@ -189,6 +202,31 @@ fn runs_inside_multi(name: &str) -> bool {
     )
 }
 
+/// Why a request does not run.
+enum Refusal {
+    /// It may, when the log has room.
+    Later,
+    /// The error that it is answered with.
+    For(CommandError),
+}
+
+impl From<CommandError> for Refusal {
+    fn from(error: CommandError) -> Refusal {
+        Refusal::For(error)
+    }
+}
+
+/// What EXEC answers if it cannot run.
+fn exec_abort(reason: &CommandError) -> CommandError {
+    let reason = reason.to_string();
+    // As in Redis, an ordinary error goes without its prefix here.
+    let reason = reason.strip_prefix("ERR ").unwrap_or(&reason);
+    CommandError::Other(
+        "EXECABORT",
+        format!("Transaction discarded because of: {reason}").into(),
+    )
+}
+
 /// Whether the request may run (or be queued) now.
 fn admit<'e>(
     server: &Server,
@@ -196,43 +234,51 @@ fn admit<'e>(
     session: &Session,
     entry: Option<&'e Arc<Entry>>,
     args: &[&[u8]],
-) -> Result<&'e Arc<Entry>, CommandError> {
+) -> Result<&'e Arc<Entry>, Refusal> {
     let Some(entry) = entry else {
-        return Err(unknown_command(args));
+        return Err(unknown_command(args).into());
     };
     let (spec, flags) = (entry.spec, entry.spec.flags);
     if !entry.subcommands.is_empty()
         && let Some(name) = args.get(1)
     {
         // Where it exists, the subcommand's own entry was found.
-        return Err(unknown_subcommand(spec.name, name));
+        return Err(unknown_subcommand(spec.name, name).into());
     }
     if !spec.arity_fits(args.len()) {
-        return Err(CommandError::Arity(spec.name.into()));
+        return Err(CommandError::Arity(spec.name.into()).into());
     }
     if !client.authenticated && !flags.has(Flags::NO_AUTH) {
-        return Err(CommandError::Other(
-            "NOAUTH",
-            "Authentication required.".into(),
-        ));
+        return Err(CommandError::Other("NOAUTH", "Authentication required.".into()).into());
     }
     if session.transaction.is_some() && flags.has(Flags::NO_MULTI) {
-        return Err(CommandError::err(
-            "Command not allowed inside a transaction",
-        ));
+        return Err(CommandError::err("Command not allowed inside a transaction").into());
     }
-    if flags.has(Flags::WRITE)
-        && let Err(reason) = server.engine.may_write()
-    {
-        return Err(reason);
+    if flags.has(Flags::WRITE) || spec.name == "exec" && executes_writes(session) {
+        match server.engine.may_write() {
+            MayWrite::Now => {}
+            // To be queued it needs no room.
+            MayWrite::Later if session.transaction.is_some() && spec.name != "exec" => {}
+            MayWrite::Later => return Err(Refusal::Later),
+            MayWrite::Refused(reason) => return Err(reason.into()),
+        }
     }
     if server.is_loading() && !flags.has(Flags::LOADING) {
         return Err(CommandError::Other(
             "LOADING",
             "Redis is loading the dataset in memory".into(),
-        ));
+        )
+        .into());
     }
     Ok(entry)
+}
+
+/// Whether the session's transaction has commands that write.
+fn executes_writes(session: &Session) -> bool {
+    let queue = session.transaction.iter().flat_map(|open| &open.queue);
+    queue
+        .filter_map(|queued| queued.command)
+        .any(|command| command.spec.flags.has(Flags::WRITE))
 }
 
 /// The error for a subcommand that does not exist.

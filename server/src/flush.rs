@@ -12,7 +12,8 @@ use std::io;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
 use atomic_waker::AtomicWaker;
 use hardtack_storage::Lsn;
@@ -144,19 +145,29 @@ pub struct Flusher {
     scheduled: Cell<bool>,
     /// Woken by connections of this thread and by the log's threads.
     waker: Arc<AtomicWaker>,
+    /// The log's threads have got on.
+    log_progressed: Arc<AtomicBool>,
+    /// Connections that wait for that.
+    held: RefCell<Vec<Waker>>,
 }
 
 impl Flusher {
     /// A flusher for the calling thread; [`Flusher::run`] does its work.
     pub fn new(engine: Engine) -> Rc<Flusher> {
         let waker = Arc::new(AtomicWaker::new());
-        let wake = waker.clone();
-        engine.on_log_progress(Arc::new(move || wake.wake()));
+        let log_progressed = Arc::new(AtomicBool::new(false));
+        let (wake, progressed) = (waker.clone(), log_progressed.clone());
+        engine.on_log_progress(Arc::new(move || {
+            progressed.store(true, Ordering::Relaxed);
+            wake.wake();
+        }));
         Rc::new(Flusher {
             engine,
             queue: RefCell::default(),
             scheduled: Cell::new(false),
             waker,
+            log_progressed,
+            held: RefCell::default(),
         })
     }
 
@@ -183,10 +194,18 @@ impl Flusher {
     pub async fn run(self: Rc<Self>) {
         std::future::poll_fn(|cx| {
             self.waker.register(cx.waker());
+            if self.log_progressed.swap(false, Ordering::Relaxed) {
+                self.held.borrow_mut().drain(..).for_each(Waker::wake);
+            }
             self.flush();
             Poll::<()>::Pending
         })
         .await
+    }
+
+    /// Wakes a task once, when the log's threads have made progress.
+    pub fn wake_on_progress(&self, waker: &Waker) {
+        self.held.borrow_mut().push(waker.clone());
     }
 
     fn flush(&self) {

@@ -47,6 +47,8 @@ pub struct Local {
     pub worker: RefCell<Worker>,
     /// Sends replies.
     pub flusher: Rc<Flusher>,
+    /// Requests of more bytes that write run on another thread: the log's memory is not to be filled by one of them.
+    pub large_request: usize,
     /// The read buffer, while no connection has it.
     pub read_buf: RefCell<Vec<u8>>,
     /// The list of parsed requests, while no connection has it.
@@ -109,6 +111,7 @@ async fn serve(
     tokio::task::spawn_local(flusher.clone().run());
     let local = Rc::new(Local {
         worker: RefCell::new(server.engine.worker()),
+        large_request: large_request(server.engine.options().log.ring_bytes),
         flusher,
         read_buf: RefCell::new(Vec::with_capacity(READ_BYTES)),
         batch: RefCell::default(),
@@ -123,6 +126,12 @@ async fn serve(
             connections.fetch_sub(1, Ordering::Relaxed);
         });
     }
+}
+
+/// What makes a request a large one, by the size of the log's memory.
+fn large_request(ring_bytes: usize) -> usize {
+    const MOST: usize = 256 * 1024;
+    (ring_bytes / 64).clamp(1024, MOST)
 }
 
 type Prepared = (

@@ -8,7 +8,7 @@ use std::io::{self, BufRead, BufReader, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
-use hardtack_storage::command::{Carrier, CommandError, Delivery, Destination, Parcel};
+use hardtack_storage::command::CommandError;
 use parking_lot::Mutex;
 
 /// How long an unused connection is kept.
@@ -21,6 +21,52 @@ const KEPT_MAX: usize = 64;
 const REPLY_LEN_MAX: u64 = 4096;
 
 type Address = (Vec<u8>, u16);
+
+/// Where values are to go, and how.
+#[derive(Clone, Debug)]
+pub struct Destination<'a> {
+    /// Name or address of the host.
+    pub host: &'a [u8],
+    /// TCP port.
+    pub port: u16,
+    /// Database.
+    pub db: u32,
+    /// Longest silence of the other side.
+    pub timeout: Duration,
+    /// What it wants to know first.
+    pub credentials: Option<Credentials<'a>>,
+    /// Whether keys that exist there are replaced.
+    pub replace: bool,
+}
+
+/// Who we are for the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials<'a> {
+    /// The user, unless it is the default one.
+    pub user: Option<&'a [u8]>,
+    /// The password.
+    pub password: &'a [u8],
+}
+
+/// One value to take.
+#[derive(Clone, Debug)]
+pub struct Parcel {
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Milliseconds that it has left to live; 0: it does not expire.
+    pub ttl_ms: i64,
+    /// The value, as RESTORE takes it.
+    pub payload: Vec<u8>,
+}
+
+/// What became of the parcels.
+#[derive(Clone, Debug, Default)]
+pub struct Delivery {
+    /// Those that the other side has acknowledged, by their index.
+    pub accepted: Vec<usize>,
+    /// The first thing that went wrong.
+    pub error: Option<CommandError>,
+}
 
 /// A connection that waits for its next use.
 struct Kept {
@@ -61,10 +107,9 @@ impl Connections {
         let since = Instant::now();
         kept.insert(address, Kept { peer, since });
     }
-}
 
-impl Carrier for Connections {
-    fn carry(&self, destination: &Destination<'_>, parcels: &[Parcel]) -> Delivery {
+    /// Stores `parcels` at `destination`. Takes as long as the other side does: the caller holds nothing.
+    pub fn carry(&self, destination: &Destination<'_>, parcels: &[Parcel]) -> Delivery {
         let address = (destination.host.to_vec(), destination.port);
         let kept = self.kept.lock().remove(&address);
         if let Some(Kept { mut peer, .. }) = kept {

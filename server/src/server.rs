@@ -59,6 +59,8 @@ pub struct Server {
     pub ending: AtomicBool,
     /// It is to end without its RDB file.
     pub end_at_once: AtomicBool,
+    /// It is not to happen, if that is still possible.
+    pub called_off: AtomicBool,
     /// DEBUG QUICKLIST-PACKED-THRESHOLD.
     pub list_alone_from: AtomicUsize,
     /// When it was started.
@@ -83,10 +85,7 @@ impl Server {
     ) -> Result<Arc<Server>, String> {
         let options = settings::engine_options(&config, recover_prefix);
         let migrations = Arc::new(Connections::default());
-        let settings = Settings {
-            carrier: Some(migrations.clone()),
-            ..settings::engine_settings(&config)
-        };
+        let settings = settings::engine_settings(&config);
         let engine = Engine::new(options, settings)
             .map_err(|error| format!("Can't start the engine: {error}"))?;
         let mut commands = Registry::new();
@@ -115,6 +114,7 @@ impl Server {
             cron_paused: AtomicBool::new(false),
             ending: AtomicBool::new(false),
             end_at_once: AtomicBool::new(false),
+            called_off: AtomicBool::new(false),
             list_alone_from: AtomicUsize::new(Limits::LIST_ALONE_FROM),
             started: Instant::now(),
             log,
@@ -136,15 +136,15 @@ impl Server {
     /// Has the engine follow the settings.
     pub fn refresh_engine_settings(&self, config: &Config) {
         let settings = settings::engine_settings(config);
+        let paused = self.pause.rest().is_some();
         self.engine.set_settings(Settings {
             limits: Limits {
                 list_alone_from: self.list_alone_from.load(Ordering::Relaxed),
                 ..settings.limits
             },
-            active_expire: self.active_expire.load(Ordering::Relaxed)
-                && self.pause.rest().is_none(),
+            active_expire: self.active_expire.load(Ordering::Relaxed) && !paused,
+            keep_due: paused,
             key_events: self.engine.settings().key_events.clone(),
-            carrier: Some(self.migrations.clone()),
             ..settings
         });
     }

@@ -18,13 +18,23 @@ const SNAPSHOT_STOP_MAX: Duration = Duration::from_secs(10);
 #[derive(Debug)]
 pub struct ShutdownFailed;
 
-/// Ends the process, unless its last snapshot fails. The caller must not be inside the keyspace.
+/// Ends the process, unless its last snapshot fails, or the shutdown is called off. The caller must not be inside the
+/// keyspace.
 ///
 /// # Errors
-/// [`ShutdownFailed`]: the snapshot could not be written; the log lines say why.
+/// [`ShutdownFailed`]: the server goes on; the log lines say why.
 pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), ShutdownFailed> {
     tracing::warn!("User requested shutdown...");
+    server.called_off.store(false, Ordering::Relaxed);
     server.ending.store(true, Ordering::Relaxed);
+    let failed = || {
+        server.ending.store(false, Ordering::Relaxed);
+        tracing::warn!(
+            "Errors trying to shut down the server. Check the logs for more information."
+        );
+        Err(ShutdownFailed)
+    };
+    let is_called_off = || server.called_off.load(Ordering::Relaxed);
     let config = server.config.load_full();
     let saves = flags.save || (!config.save.is_empty() && !flags.nosave);
     // A data set that is not complete yet must not replace the one on disk.
@@ -32,19 +42,18 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
         tracing::info!("Saving the final RDB snapshot before exiting.");
         if let Err(error) = save(server) {
             tracing::warn!("Error trying to save the DB, can't exit: {error}");
-            if !flags.force {
-                server.ending.store(false, Ordering::Relaxed);
-                tracing::warn!(
-                    "Errors trying to shut down the server. Check the logs for more information."
-                );
-                return Err(ShutdownFailed);
+            if !flags.force || is_called_off() {
+                return failed();
             }
         }
     }
     // Without its base the log keeps nothing: what was acknowledged since the last RDB file would be lost.
     if server.engine.log_is_beginning() && !flags.now && !flags.force {
         tracing::info!("Writing the first base of the append-only log before exiting.");
-        while server.engine.log_is_beginning() && !server.end_at_once.load(Ordering::Relaxed) {
+        while server.engine.log_is_beginning()
+            && !server.end_at_once.load(Ordering::Relaxed)
+            && !is_called_off()
+        {
             thread::sleep(Duration::from_millis(10));
         }
     }
@@ -52,7 +61,7 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
         true => Duration::ZERO,
         false => Duration::from_secs(config.shutdown_timeout.into()),
     };
-    server.engine.close(patience, || {
+    server.engine.close(patience, &is_called_off, || {
         let leftovers = [&config.pidfile, &config.unixsocket];
         for path in leftovers.into_iter().flatten() {
             remove(&config.resolve(path));
@@ -68,7 +77,19 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
             thread::park();
         }
     });
-    Ok(())
+    // Only a shutdown that was called off comes this far.
+    failed()
+}
+
+/// SHUTDOWN ABORT: calls off a shutdown that waits; false if there is none.
+pub fn call_off(server: &Server) -> bool {
+    let waits = server.ending.load(Ordering::Relaxed);
+    if waits {
+        tracing::warn!("The shutdown is called off");
+        server.called_off.store(true, Ordering::Relaxed);
+        server.engine.cancel_snapshot();
+    }
+    waits
 }
 
 /// A second interrupt during a shutdown: the RDB file is given up. The one before it stays, and so does the log.
@@ -85,6 +106,9 @@ fn save(server: &Server) -> Result<(), BeginError> {
     loop {
         if server.end_at_once.load(Ordering::Relaxed) {
             return Ok(());
+        }
+        if server.called_off.load(Ordering::Relaxed) {
+            return Err(BeginError::Failed("the shutdown was called off".into()));
         }
         match engine.save() {
             Err(_) if server.end_at_once.load(Ordering::Relaxed) => return Ok(()),

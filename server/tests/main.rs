@@ -3,7 +3,9 @@
 //! * [`golden`]: transcripts of every command family, recorded from redis-server, replayed against Hardtack;
 //! * [`clients`]: what CLIENT LIST says of a client;
 //! * [`crash`]: a killed server keeps what it acknowledged;
+//! * [`migrate`]: keys move between servers, whatever the target does;
 //! * [`stall`]: nobody waits for another client's long command;
+//! * [`steer`]: shutdowns called off, pauses, settings;
 //! * [`interop`]: Hardtack and redis-server start on each other's directories, and describe their commands alike.
 //!
 //! Tests that need a stock redis-server 7 are marked `#[ignore]` with that reason; run them with `--include-ignored`.
@@ -13,5 +15,7 @@ mod clients;
 mod crash;
 mod golden;
 mod interop;
+mod migrate;
 mod stall;
+mod steer;
 mod support;

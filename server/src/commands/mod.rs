@@ -10,6 +10,7 @@ mod debug;
 mod info;
 mod introspect;
 mod memory;
+mod migrate;
 mod persistence;
 mod server;
 mod syntax;
@@ -263,6 +264,7 @@ impl Registry {
             info::COMMANDS,
             introspect::COMMANDS,
             memory::COMMANDS,
+            migrate::COMMANDS,
             persistence::COMMANDS,
             server::COMMANDS,
             transactions::COMMANDS,

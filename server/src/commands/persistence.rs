@@ -1,5 +1,6 @@
 //! Snapshots, compaction of the log, and the end of the server.
 
+use hardtack_storage::command::work::Sizes;
 use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Work};
 use hardtack_storage::engine::{BeginError, SnapshotKind};
 
@@ -68,7 +69,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[
                 .with(Flags::STALE)
                 .with(Flags::NO_MULTI)
                 .with(Flags::ALLOW_BUSY),
-            work: Work::Waits,
+            work: Work::Grows(wait_for_the_end),
             complexity: "O(N) where N is the number of keys in all databases, if the RDB file is written; otherwise O(1)",
             summary: "Ends the server.",
             syntax: "[nosave_save= NOSAVE | SAVE] [NOW] [FORCE] [ABORT]",
@@ -165,6 +166,14 @@ fn lastsave(call: &mut Call<'_, '_>) -> CallResult {
     DONE
 }
 
+/// A shutdown waits; calling one off must not wait behind it.
+fn wait_for_the_end(_: &CommandSpec, args: &[&[u8]], _: &mut dyn Sizes) -> u64 {
+    let calls_off = args[1..]
+        .iter()
+        .any(|arg| arg.eq_ignore_ascii_case(b"abort"));
+    if calls_off { 0 } else { u64::MAX }
+}
+
 fn shutdown(call: &mut Call<'_, '_>) -> CallResult {
     let mut flags = ShutdownFlags::default();
     let mut abort = false;
@@ -183,8 +192,11 @@ fn shutdown(call: &mut Call<'_, '_>) -> CallResult {
         return Err(CommandError::Syntax);
     }
     if abort {
-        // Nothing makes a shutdown wait.
-        return Err(CommandError::err("No shutdown in progress."));
+        if !shutdown::call_off(call.server) {
+            return Err(CommandError::err("No shutdown in progress."));
+        }
+        call.reply.ok();
+        return DONE;
     }
     // Returns only if it failed.
     let outcome = call.outside(|server| shutdown::shut_down(server, flags))?;

@@ -153,8 +153,12 @@ fn exec(call: &mut Call<'_, '_>) -> CallResult {
         server,
         client,
         clock: Instant::now(),
+        flushed: false,
     };
     let outcome = turn.exec(call.session, call.reply, &mut host);
+    if host.flushed {
+        dispatch::save_emptiness(server, turn);
+    }
     Ok(outcome.lsn)
 }
 
@@ -164,6 +168,8 @@ struct ExecHost<'a> {
     client: &'a mut Client,
     /// When the last command ended.
     clock: Instant,
+    /// Everything was removed.
+    flushed: bool,
 }
 
 impl Host for ExecHost<'_> {
@@ -181,6 +187,11 @@ impl Host for ExecHost<'_> {
     }
 
     fn ran(&mut self, queued: &Queued, reply: &mut Reply) {
+        // Its own error can only be one of its arguments'.
+        let flushes = queued
+            .command
+            .is_some_and(|command| command.spec.name == "flushall");
+        self.flushed |= flushes && !reply.has_error();
         let commands = &self.server.commands;
         let args: Vec<&[u8]> = queued.args.iter().map(Vec::as_slice).collect();
         // A part of a container has no name of its own; any other may have been given another.

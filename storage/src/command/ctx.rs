@@ -541,6 +541,7 @@ impl<'a> Data<'a> {
         let key = self.key(key);
         let now = self.now;
         if !self.replay
+            && !self.settings.keep_due
             && self.slots.volatile_len(self.db, key.slot) > 0
             && self
                 .slots
@@ -560,16 +561,24 @@ impl<'a> Data<'a> {
         key
     }
 
+    /// The record of a key that `live_key` has seen to.
+    fn find(&mut self, key: &KeyRef<'_>) -> Option<&Record> {
+        let (now, hides_due) = (self.now, self.settings.keep_due && !self.replay);
+        let record = self.slots.get(self.db, key)?;
+        (!hides_due || !is_due(record, now)).then_some(record)
+    }
+
     /// Finds a key for reading: counts a hit or a miss, and marks the key as used.
     pub fn read(&mut self, key: &[u8]) -> Option<&Record> {
         let key = self.live_key(key);
-        let record = self.slots.get(self.db, &key);
+        let (shared, settings, now) = (self.shared, self.settings, self.now);
+        let record = self.find(&key);
         match record {
             Some(record) => {
-                self.shared.stats.keyspace_hits.add(1);
-                self.settings.mark_used(record, self.now);
+                shared.stats.keyspace_hits.add(1);
+                settings.mark_used(record, now);
             }
-            None => self.shared.stats.keyspace_misses.add(1),
+            None => shared.stats.keyspace_misses.add(1),
         }
         record
     }
@@ -577,10 +586,11 @@ impl<'a> Data<'a> {
     /// Finds a key for reading: counts a hit or a miss, but does not mark the key as used.
     pub fn look(&mut self, key: &[u8]) -> Option<&Record> {
         let key = self.live_key(key);
-        let record = self.slots.get(self.db, &key);
+        let shared = self.shared;
+        let record = self.find(&key);
         match record {
-            Some(_) => self.shared.stats.keyspace_hits.add(1),
-            None => self.shared.stats.keyspace_misses.add(1),
+            Some(_) => shared.stats.keyspace_hits.add(1),
+            None => shared.stats.keyspace_misses.add(1),
         }
         record
     }
@@ -588,7 +598,7 @@ impl<'a> Data<'a> {
     /// Finds a key without leaving a trace of it.
     pub fn peek(&mut self, key: &[u8]) -> Option<&Record> {
         let key = self.live_key(key);
-        self.slots.get(self.db, &key)
+        self.find(&key)
     }
 
     /// Whether the key exists. Leaves no trace.

@@ -27,7 +27,6 @@ mod generic;
 mod hash;
 mod htstats;
 mod list;
-mod migrate;
 mod reply;
 mod sample;
 mod scan_args;
@@ -47,7 +46,6 @@ pub use ctx::{
 };
 pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
 pub use error::{CommandError, SHOWN_NAME_MAX, shown};
-pub use migrate::{Carrier, Credentials, Delivery, Destination, Parcel};
 pub use reply::{DeferredLen, Reply};
 pub use spec::{Access, ArgsTest, CommandSpec, Deprecated, Elsewhere, Flags, Group, KeySpec, Keys};
 pub use table::{commands, find};

@@ -65,6 +65,11 @@ impl Reply {
         self.buf.truncate(len);
     }
 
+    /// Whether an error was written since [`Reply::take_error`].
+    pub fn has_error(&self) -> bool {
+        self.error.is_some()
+    }
+
     /// The prefix of the last error written since the last call (`ERR`, `WRONGTYPE`, ...).
     pub fn take_error(&mut self) -> Option<Box<str>> {
         self.error.take()

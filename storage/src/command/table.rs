@@ -15,7 +15,6 @@ pub fn commands() -> impl Iterator<Item = &'static Command> {
         super::expire::COMMANDS,
         super::sort::COMMANDS,
         super::dump::COMMANDS,
-        super::migrate::COMMANDS,
         super::database::COMMANDS,
         super::debug::COMMANDS,
         super::htstats::COMMANDS,

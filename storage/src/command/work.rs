@@ -333,7 +333,6 @@ mod tests {
             "SWAPDB 0 1",
             "MOVE small 1",
             "COPY small other DB 1",
-            "MIGRATE host 1 small 0 100",
         ] {
             assert!(is_long(line), "{line}: {}", weigh(line).0);
         }

@@ -212,6 +212,13 @@ impl<'w> Turn<'w> {
         self.counter.is_none()
     }
 
+    /// Whether the log's memory is so full that even a command that only reads might have to wait, with the expiry of
+    /// a key that it finds due. Then it is better run in a long turn.
+    pub fn log_is_nearly_full(&self) -> bool {
+        let appender = self.log.appender.as_ref();
+        appender.is_some_and(Appender::is_nearly_full)
+    }
+
     /// The time of the batch.
     pub fn now(&self) -> UnixMillis {
         self.now
@@ -379,7 +386,7 @@ impl<'w> Turn<'w> {
     /// # Errors
     /// If that was not enough for a command that needs memory.
     pub fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
-        if self.settings.maxmemory == 0 || self.replay {
+        if self.settings.maxmemory == 0 || self.replay || self.settings.keep_due {
             return Ok(());
         }
         let enough = super::evict::make_room(self);
@@ -486,6 +493,12 @@ pub(super) struct Ran {
 }
 
 impl LogAccess {
+    /// Whether whoever may wait should do so before it appends.
+    pub(super) fn is_under_pressure(&self) -> bool {
+        let appender = self.appender.as_ref();
+        appender.is_some_and(Appender::is_under_pressure)
+    }
+
     /// Appends a request as its own effect; the LSN after it, if there is a log.
     fn append_request(&mut self, db: DbIndex, request: &Request<'_>) -> Option<Lsn> {
         let appender = self.appender.as_mut()?;

@@ -46,6 +46,11 @@ impl Turn<'_> {
                 continue;
             }
             while cursor.slot < SLOTS {
+                if self.log.is_under_pressure() {
+                    // An append that waits for room would hold its slot up.
+                    self.shared.stats.expired_keys.add(expired as u64);
+                    return expired;
+                }
                 let mut slot = gate.lock(cursor.db, cursor.slot);
                 let step = slot.expire_step(self.now, VISITS_PER_LOCK, cursor.within);
                 for name in &step.keys {
@@ -80,6 +85,9 @@ impl Turn<'_> {
 
     /// Expires those of `keys` that are due still: a walk of the database has come across them.
     pub(super) fn expire_keys(&mut self, db: DbIndex, keys: &[Vec<u8>]) {
+        if self.settings.keep_due {
+            return;
+        }
         let gate = self
             .gate
             .as_deref()

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
@@ -117,6 +117,17 @@ impl Options {
             memory_used: || 0,
         }
     }
+}
+
+/// Whether a write may be executed.
+#[derive(Clone, Debug)]
+pub enum MayWrite {
+    /// It may.
+    Now,
+    /// Not yet.
+    Later,
+    /// It may not; this is the answer.
+    Refused(CommandError),
 }
 
 impl Shared {
@@ -244,12 +255,29 @@ impl Engine {
 
     /// Holds all commands back for good, closes the log, and calls `finally`, which ends the process.
     ///
-    /// A command that takes longer than `patience` is given up: it has not been answered, and will not be.
-    pub fn close(&self, patience: Duration, finally: impl FnOnce()) {
+    /// A command that takes longer than `patience` is given up: it has not been answered, and will not be. While it is
+    /// waited for the end may be called off: then this returns, and everything goes on.
+    pub fn close(
+        &self,
+        patience: Duration,
+        is_called_off: &dyn Fn() -> bool,
+        finally: impl FnOnce(),
+    ) {
+        const LOOK_AGAIN: Duration = Duration::from_millis(50);
         let shared = self.shared();
+        let deadline = Instant::now() + patience;
+        let gate = loop {
+            let rest = deadline.saturating_duration_since(Instant::now());
+            let gate = shared.keyspace.try_enter_exclusive(rest.min(LOOK_AGAIN));
+            if is_called_off() {
+                return;
+            }
+            if gate.is_some() || rest.is_zero() {
+                break gate;
+            }
+        };
         shared.wants_log.store(false, Ordering::SeqCst);
         self.cancel_snapshot();
-        let gate = shared.keyspace.try_enter_exclusive(patience);
         match (&gate, shared.log()) {
             (_, None) => {}
             (Some(_), Some(log)) => {
@@ -293,18 +321,34 @@ impl Engine {
         self.shared.keyspace.enter().len(db)
     }
 
-    /// Whether a write may be accepted now.
+    /// Whether a write may be executed now.
     ///
-    /// # Errors
-    /// What to answer if not.
-    pub fn may_write(&self) -> Result<(), CommandError> {
+    /// Later, where the bound on unsynced writes is reached, or the log's memory is filling up because its disk does not
+    /// keep up: nobody else is to be held up by an append that has to wait for room. Who is told so asks again when the
+    /// log has made progress, or a little later.
+    pub fn may_write(&self) -> MayWrite {
         let log = self.shared.log.load();
-        match log.as_ref().map(|log| log.admission()) {
-            None | Some(Admission::Ok | Admission::WaitForSync) => Ok(()),
-            Some(Admission::Refused(refusal)) => Err(CommandError::Other(
+        let Some(log) = log.as_ref() else {
+            let beginning = self.shared.beginning.load();
+            return match beginning.as_ref().filter(|log| log.pressure()) {
+                Some(log) => {
+                    log.kick();
+                    MayWrite::Later
+                }
+                None => MayWrite::Now,
+            };
+        };
+        match log.admission() {
+            Admission::Refused(refusal) => MayWrite::Refused(CommandError::Other(
                 "MISCONF",
                 format!("Errors writing to the AOF file: {refusal}").into(),
             )),
+            Admission::WaitForSync => MayWrite::Later,
+            Admission::Ok if log.pressure() => {
+                log.kick();
+                MayWrite::Later
+            }
+            Admission::Ok => MayWrite::Now,
         }
     }
 

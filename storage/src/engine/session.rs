@@ -39,9 +39,7 @@ impl Transaction {
     pub fn bytes(&self) -> usize {
         self.bytes
     }
-}
 
-impl Transaction {
     /// Whether one of its commands needs more than the slots of its keys.
     pub(super) fn takes_all_keys(&self) -> bool {
         self.queue

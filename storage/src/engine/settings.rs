@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::command::{Carrier, KeyClass};
+use crate::command::KeyClass;
 use crate::keyspace::Record;
 use crate::types::{DbIndex, UnixMillis};
 use crate::value::Limits;
@@ -75,6 +75,9 @@ pub struct Settings {
     pub lfu_decay_minutes: u32,
     /// Whether keys are expired in the background.
     pub active_expire: bool,
+    /// Whether the data must not change by itself (CLIENT PAUSE): a key that is due is not seen any more, but stays, and
+    /// nothing is evicted.
+    pub keep_due: bool,
     /// Whether expired keys are logged as UNLINK instead of DEL.
     pub lazyfree_expire: bool,
     /// Whether evicted keys are logged as UNLINK instead of DEL.
@@ -98,8 +101,6 @@ pub struct Settings {
     pub verify_checksums: bool,
     /// Who hears about changes of keys.
     pub key_events: Option<Arc<dyn KeyEvents>>,
-    /// Who takes values to other servers, for MIGRATE.
-    pub carrier: Option<Arc<dyn Carrier>>,
 }
 
 impl Default for Settings {
@@ -113,6 +114,7 @@ impl Default for Settings {
             lfu_log_factor: 10,
             lfu_decay_minutes: 1,
             active_expire: true,
+            keep_due: false,
             lazyfree_expire: false,
             lazyfree_eviction: false,
             rdb_compression: true,
@@ -124,7 +126,6 @@ impl Default for Settings {
             auto_rewrite_size_min: 64 << 20,
             verify_checksums: true,
             key_events: None,
-            carrier: None,
         }
     }
 }

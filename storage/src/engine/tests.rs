@@ -6,8 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
+use std::time::Duration;
+
 use super::*;
 use crate::command::Reply;
+use crate::disk::testing::FailingDisk;
 use crate::log::SyncPolicy;
 
 /// One client of an engine.
@@ -232,7 +235,7 @@ fn single_append_only_file_becomes_the_base_of_a_new_log() {
                 .sum();
             assert_eq!(sizes, keys, "start {start}");
             drop(client);
-            engine.close(std::time::Duration::ZERO, || ());
+            engine.close(std::time::Duration::ZERO, &|| false, || ());
         }
         let aside = dir.path().join("appendonly.aof.loaded");
         assert_eq!(std::fs::read(&aside).unwrap(), text);
@@ -487,4 +490,179 @@ fn log_written_once_while_off_is_there_for_the_next_start() {
     drop(client);
     drop(engine);
     assert_eq!(Client::of(&reopen(dir.path())).digest(), digest);
+}
+
+/// A log of a few kilobytes of memory on a disk whose syncs can be made to hang.
+fn on_hanging_disk(max_unsynced: Duration) -> (tempfile::TempDir, Engine, FailingDisk) {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FailingDisk::new();
+    let mut options = Options::new(dir.path());
+    options.disk = Arc::new(disk.clone());
+    options.log.ring_bytes = 64 << 10;
+    options.log.segment_bytes = 64 << 10;
+    options.log.max_unsynced = max_unsynced;
+    options.log.unsynced_wait = Duration::from_secs(3600);
+    let engine = open_with(options);
+    (dir, engine, disk)
+}
+
+fn wait_until_writes_go_on(engine: &Engine) {
+    while !matches!(engine.may_write(), MayWrite::Now) {
+        std::thread::yield_now();
+    }
+}
+
+/// Clients that ask before they write never wait inside a command, whatever the disk does; and memory is bounded.
+#[test]
+fn writes_are_held_back_before_the_logs_memory_is_full_and_reads_go_on() {
+    let (_dir, engine, disk) = on_hanging_disk(Duration::from_secs(3600));
+    let mut client = Client::of(&engine);
+    disk.block_syncs(true);
+    let value = vec![b'x'; 1000];
+    let mut written = 0usize;
+    while matches!(engine.may_write(), MayWrite::Now) {
+        // Sooner or later a segment is full, and is to be synced: from there on nothing is taken out of memory.
+        written += 1;
+        assert!(written < 10_000, "it is taken forever");
+        client.run(&[b"set", format!("key:{written}").as_bytes(), &value]);
+        std::thread::yield_now();
+    }
+    let log = engine.log().unwrap();
+    assert!(matches!(engine.may_write(), MayWrite::Later));
+    assert!(
+        log.ring_free() > 0,
+        "there is room for those who have asked already"
+    );
+    for n in 1..=written {
+        assert!(client.line(&format!("strlen key:{n}")).starts_with(":1000"));
+    }
+    disk.block_syncs(false);
+    wait_until_writes_go_on(&engine);
+    client.line("set after 1");
+}
+
+#[test]
+fn past_the_bound_writes_wait_and_are_refused_in_the_end_and_reads_go_on() {
+    let (_dir, engine, disk) = on_hanging_disk(Duration::from_secs(3600));
+    let mut client = Client::of(&engine);
+    disk.block_syncs(true);
+    client.line("set a 1");
+    engine.configure_log(|options| options.max_unsynced = Duration::ZERO);
+    while !matches!(engine.may_write(), MayWrite::Later) {
+        std::thread::yield_now();
+    }
+    let log = engine.log().unwrap();
+    assert!(log.oldest_unsynced_age() > Duration::ZERO);
+    assert_eq!(
+        engine.write_log(Lsn::MAX),
+        log.durable(),
+        "replies wait for a sync"
+    );
+    engine.configure_log(|options| options.unsynced_wait = Duration::ZERO);
+    let MayWrite::Refused(error) = engine.may_write() else {
+        panic!("{:?}", engine.may_write());
+    };
+    assert!(error.to_string().starts_with("MISCONF"), "{error}");
+    assert!(client.line("get a").contains('1'));
+    disk.block_syncs(false);
+    engine.configure_log(|options| options.max_unsynced = Duration::from_secs(2));
+    wait_until_writes_go_on(&engine);
+    client.line("set a 2");
+}
+
+#[test]
+fn a_log_that_could_not_begin_is_tried_again_and_commands_go_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FailingDisk::new();
+    let mut options = Options::new(dir.path());
+    options.disk = Arc::new(disk.clone());
+    options.appendonly = false;
+    let engine = open_with(options);
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    disk.fail_writes(Some(libc::ENOSPC));
+    assert!(
+        engine.turn_log_on().is_err(),
+        "there is no room for its first segment"
+    );
+    assert!(!engine.wants_log());
+    disk.fail_writes(None);
+    engine.turn_log_on().unwrap();
+    // The base has been begun by now, or will be: it fails either way, or has succeeded before.
+    disk.fail_writes(Some(libc::ENOSPC));
+    client.line("set b 2");
+    engine.wait_for_snapshot();
+    client.line("set c 3");
+    disk.fail_writes(None);
+    while engine.log().is_none() || engine.log_has_failed() {
+        engine.begin_due_snapshots();
+        std::thread::yield_now();
+    }
+    let digest = client.digest();
+    drop(client);
+    drop(engine);
+    assert_eq!(Client::of(&reopen(dir.path())).digest(), digest);
+}
+
+#[test]
+fn the_directory_changes_while_the_log_is_off() {
+    let (first, second) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let engine = open_with(Options {
+        appendonly: false,
+        ..Options::new(first.path())
+    });
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    engine.save().unwrap();
+    engine.change_dir(second.path().to_owned()).unwrap();
+    client.line("set a 2");
+    engine.save().unwrap();
+    engine.turn_log_on().unwrap();
+    engine.wait_for_snapshot();
+    assert!(matches!(
+        engine.change_dir(first.path().to_owned()),
+        Err(MoveError::LogIsOn)
+    ));
+    client.line("set a 3");
+    // The first one is free for others.
+    let other = open_with(Options {
+        appendonly: false,
+        ..Options::new(first.path())
+    });
+    assert!(Client::of(&other).line("get a").contains('1'));
+    drop(client);
+    drop(engine);
+    assert!(
+        Client::of(&reopen(second.path()))
+            .line("get a")
+            .contains('3')
+    );
+}
+
+#[test]
+fn due_keys_are_hidden_but_stay_while_the_data_must_not_change_by_itself() {
+    let engine = Engine::in_memory().unwrap();
+    let mut client = Client::of(&engine);
+    client.line("set a 1");
+    client.line("set b 1");
+    let mut settings = (*engine.settings()).clone();
+    settings.active_expire = false;
+    engine.set_settings(settings.clone());
+    client.line("pexpireat a 1700000000000");
+    assert_eq!(client.line("exists a"), ":0\r\n", "it is over already");
+    client.line("set a 1 px 1");
+    let due = crate::types::UnixMillis::now().0 + 1;
+    while crate::types::UnixMillis::now().0 <= due {
+        std::thread::yield_now();
+    }
+    settings.keep_due = true;
+    engine.set_settings(settings.clone());
+    assert_eq!(client.line("get a"), "$-1\r\n");
+    assert_eq!(client.line("exists a b"), ":1\r\n");
+    assert!(!client.line("keys *").contains("$1\r\na"));
+    assert_eq!(client.line("dbsize"), ":2\r\n", "it is there still");
+    settings.keep_due = false;
+    engine.set_settings(settings);
+    assert_eq!(client.line("get a"), "$-1\r\n");
+    assert_eq!(client.line("dbsize"), ":1\r\n");
 }

@@ -415,6 +415,17 @@ impl Appender {
         self.inner.begin_batch();
     }
 
+    /// Whether so much waits to be written that whoever may wait should do so before it appends more.
+    pub fn is_under_pressure(&self) -> bool {
+        self.inner.ring().is_under_pressure()
+    }
+
+    /// Whether an append might have to wait for room.
+    pub fn is_nearly_full(&self) -> bool {
+        let ring = self.inner.ring();
+        ring.free() < ring.capacity() / 16 && !ring.drops_everything()
+    }
+
     /// The batch is complete.
     pub fn end_batch(&self) {
         self.inner.end_batch();
@@ -616,6 +627,7 @@ impl Log {
     /// the options say is decided when a log is opened.
     pub fn configure(&self, options: &LogOptions) {
         self.shared.tuned.set(options);
+        // This wakes the threads, which look at the rest as well.
         self.set_policy(options.policy);
     }
 
@@ -651,7 +663,7 @@ impl Log {
         if let Some(failure) = shared.marks.failure() {
             return Admission::Refused(failure.into());
         }
-        // Without a sync under way the next one is at most a second off, and `max_unsynced` is longer.
+        // Without a sync under way the next one is at most half of `max_unsynced` off.
         if shared.policy() != SyncPolicy::EverySec || !shared.sync_point.is_running() {
             return Admission::Ok;
         }
@@ -672,8 +684,9 @@ impl Log {
     }
 
     /// True when so much is waiting to be written that callers should wait *before* they execute write commands.
+    /// Never true of a log that has failed: nothing waits for it.
     pub fn pressure(&self) -> bool {
-        self.shared.ring.pending() > self.shared.ring.capacity() / 4
+        self.shared.ring.is_under_pressure() && !self.shared.ring.drops_everything()
     }
 
     /// Makes the next append select its database, and returns the position where it will.

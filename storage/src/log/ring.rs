@@ -199,6 +199,17 @@ impl Ring {
             .saturating_sub(self.limits.drained.load(Ordering::Acquire))
     }
 
+    /// Whether more waits for the writer than a quarter of the ring; appends have the rest of the half that the floor
+    /// leaves them.
+    pub(super) fn is_under_pressure(&self) -> bool {
+        self.pending() > self.capacity() / 4
+    }
+
+    /// Whether appended bytes are dropped.
+    pub(super) fn drops_everything(&self) -> bool {
+        self.limits.dead_until.load(Ordering::Relaxed) == u64::MAX
+    }
+
     /// Makes the next append select its database, and returns the position at which it will do so.
     pub(super) fn force_select(&self) -> Lsn {
         let head = self
@@ -371,6 +382,10 @@ pub(super) struct RingAppender {
 }
 
 impl RingAppender {
+    pub(super) fn ring(&self) -> &Ring {
+        &self.ring
+    }
+
     pub(super) fn begin_batch(&self) {
         self.slot.in_batch.store(true, Ordering::Relaxed);
     }

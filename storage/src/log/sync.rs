@@ -47,6 +47,9 @@ impl SyncPolicy {
 
 const EVERYSEC: Duration = Duration::from_secs(1);
 
+/// Shortest time between two syncs that nobody asked for.
+const INTERVAL_MIN: Duration = Duration::from_millis(1);
+
 /// Under `everysec`, this much unsynced data is not left to wait: a short sync now spares a long one later.
 pub(super) const UNSYNCED_BYTES_MAX: u64 = 32 << 20;
 
@@ -311,9 +314,11 @@ fn sync_thread(shared: &Shared) {
     let mut last = Instant::now();
     loop {
         let every_second = shared.policy() == SyncPolicy::EverySec;
+        // A bound of less than two seconds asks for more syncs.
+        let interval = (shared.tuned.max_unsynced() / 2).clamp(INTERVAL_MIN, EVERYSEC);
         shared
             .sync_signal
-            .wait(every_second.then(|| last + EVERYSEC));
+            .wait(every_second.then(|| last + interval));
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
@@ -325,7 +330,7 @@ fn sync_thread(shared: &Shared) {
             .written()
             .0
             .saturating_sub(shared.marks.durable().0);
-        if last.elapsed() >= EVERYSEC || unsynced >= UNSYNCED_BYTES_MAX {
+        if last.elapsed() >= interval || unsynced >= UNSYNCED_BYTES_MAX {
             last = Instant::now();
             if sync_once(shared) {
                 shared.marks.notify();

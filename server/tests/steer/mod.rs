@@ -1,0 +1,123 @@
+//! Commands that steer the server: shutdowns that are called off, pauses, transactions that cannot run, settings.
+
+use crate::support::{Client, Kind, Reply, Server};
+
+fn start(directives: &[(&str, &str)]) -> Server {
+    let mut all = vec![("io-threads", "1")];
+    all.extend(directives);
+    Server::start(Kind::Hardtack, &all)
+}
+
+fn error(reply: Reply) -> String {
+    match reply {
+        Reply::Error(text) => text,
+        other => panic!("an error was expected: {other}"),
+    }
+}
+
+fn call(client: &mut Client, line: &str) -> Reply {
+    client.call(&line.split(' ').collect::<Vec<_>>())
+}
+
+#[test]
+fn exec_that_cannot_run_ends_the_transaction() {
+    let server = start(&[]);
+    let mut client = server.client();
+    let aborted =
+        "EXECABORT Transaction discarded because of: wrong number of arguments for 'exec' command";
+    client.ok("WATCH key");
+    client.ok("MULTI");
+    client.ok("SET key 1");
+    assert_eq!(error(call(&mut client, "EXEC 1")), aborted);
+    assert_eq!(error(call(&mut client, "EXEC")), "ERR EXEC without MULTI");
+    assert_eq!(error(call(&mut client, "EXEC 1 2")), aborted);
+    assert_eq!(client.ok("EXISTS key").integer(), 0);
+    // The key is not watched any more.
+    server.client().ok("SET key 2");
+    client.ok("MULTI");
+    client.ok("GET key");
+    assert_eq!(client.ok("EXEC").elements().len(), 1);
+    let errors = client.ok("INFO errorstats").text();
+    assert!(errors.contains("errorstat_EXECABORT:count=2"), "{errors}");
+}
+
+#[test]
+fn flushall_in_a_transaction_writes_the_rdb_file() {
+    let mut server = start(&[("appendonly", "no")]);
+    let mut client = server.client();
+    client.ok("SET key 1");
+    client.ok("SAVE");
+    client.call(&["CONFIG", "SET", "save", "3600 1000"]);
+    client.ok("MULTI");
+    client.ok("FLUSHALL");
+    client.ok("SET other 1");
+    client.ok("EXEC");
+    server.kill();
+    server.restart();
+    assert_eq!(server.client().ok("EXISTS key").integer(), 0);
+}
+
+#[test]
+fn a_shutdown_that_waits_is_called_off() {
+    let server = start(&[]);
+    let (mut ending, mut other) = (server.client(), server.client());
+    let none = "ERR No shutdown in progress.";
+    assert_eq!(error(call(&mut other, "SHUTDOWN ABORT")), none);
+    other.ok("SET key 1");
+    // A minute for each key: the file is not written before it is called off.
+    other.ok("CONFIG SET rdb-key-save-delay 60000000");
+    ending.send(&["SHUTDOWN", "SAVE"]).expect("send");
+    while call(&mut other, "SHUTDOWN ABORT").is_error() {}
+    let told = error(ending.receive().expect("a reply"));
+    assert_eq!(told, "ERR Errors trying to SHUTDOWN. Check logs.");
+    assert_eq!(error(call(&mut other, "SHUTDOWN ABORT")), none);
+    other.ok("CONFIG SET rdb-key-save-delay 0");
+    assert_eq!(other.ok("INCR key").integer(), 2);
+}
+
+#[test]
+fn keys_that_are_due_stay_while_writes_are_paused() {
+    let server = start(&[]);
+    let mut client = server.client();
+    client.ok("SET due 1 PX 1");
+    client.ok("CLIENT PAUSE 100000 WRITE");
+    while call(&mut client, "GET due") != Reply::Nil {}
+    assert_eq!(client.ok("EXISTS due").integer(), 0);
+    let removed = client.ok("DBSIZE").integer();
+    let expired = client.ok("INFO stats").text();
+    // It may have been removed before the pause began; then that was counted.
+    assert_eq!(
+        removed == 0,
+        expired.contains("expired_keys:1"),
+        "{expired}"
+    );
+    client.ok("CLIENT UNPAUSE");
+    call(&mut client, "GET due");
+    assert_eq!(client.ok("DBSIZE").integer(), 0);
+}
+
+#[test]
+fn the_directory_and_the_bounds_of_the_log_can_be_changed() {
+    let server = start(&[("appendonly", "no"), ("enable-protected-configs", "yes")]);
+    let mut client = server.client();
+    client.ok("SET key 1");
+    let other = server.data_dir().join("other");
+    let path = other.to_str().expect("a path");
+    assert!(client.call(&["CONFIG", "SET", "dir", path]).is_error());
+    std::fs::create_dir(&other).expect("a directory");
+    assert!(!client.call(&["CONFIG", "SET", "dir", path]).is_error());
+    client.ok("SAVE");
+    assert!(other.join("dump.rdb").exists());
+    client.ok("CONFIG SET max-unsynced-ms 500 unsynced-wait-ms 100 log-segment-bytes 1mb");
+    client.ok("CONFIG SET appendonly yes");
+    while client
+        .ok("INFO persistence")
+        .text()
+        .contains("aof_rewrite_in_progress:1")
+    {}
+    assert!(other.join("appendonlydir/appendonly.aof.manifest").exists());
+    let refusal = error(client.call(&["CONFIG", "SET", "dir", ".."]));
+    assert!(refusal.contains("turn it off first"), "{refusal}");
+    client.ok("CONFIG SET max-unsynced-ms 700");
+    client.ok("SET key 2");
+}
