@@ -4,6 +4,7 @@
 //! big values, several databases and expiry times. It is compared key by key with each type's own reads.
 
 mod commands;
+mod random;
 
 use std::path::PathBuf;
 

@@ -9,7 +9,7 @@ use super::{CommandError, Reply};
 use crate::text::integer;
 
 /// Most elements chosen with repetition: the client alone decides about the reply's length.
-const REPEATED_MAX: u64 = 1 << 27;
+const REPEATED_MAX: usize = 1 << 27;
 /// A reply of more bytes than this is given up.
 const REPLY_BYTES_MAX: usize = 4 << 30;
 /// If less than one element in so many is wanted, elements are drawn until enough different ones have come up;
@@ -41,7 +41,7 @@ impl Wanted {
     /// What a count means; `in_pairs` if each element comes with a second one.
     pub fn new(count: i64, in_pairs: bool) -> Result<Wanted, CommandError> {
         let number = count.unsigned_abs();
-        if in_pairs && number > i64::MAX as u64 / 2 || count < 0 && number > REPEATED_MAX {
+        if in_pairs && number > i64::MAX as u64 / 2 {
             return Err(CommandError::OutOfRange);
         }
         let number = usize::try_from(number).unwrap_or(usize::MAX);
@@ -53,11 +53,15 @@ impl Wanted {
     }
 
     /// How many elements that makes if there are `len`.
-    pub fn of(self, len: usize) -> usize {
+    ///
+    /// # Errors
+    /// If they are more than a reply can hold.
+    pub fn of(self, len: usize) -> Result<usize, CommandError> {
         match self {
-            Wanted::Different(count) => count.min(len),
-            Wanted::Any(_) if len == 0 => 0,
-            Wanted::Any(count) => count,
+            Wanted::Different(count) => Ok(count.min(len)),
+            Wanted::Any(_) if len == 0 => Ok(0),
+            Wanted::Any(count) if count > REPEATED_MAX => Err(CommandError::OutOfRange),
+            Wanted::Any(count) => Ok(count),
         }
     }
 }
@@ -147,11 +151,13 @@ mod tests {
     fn counts_that_make_no_sense_are_refused() {
         assert_eq!(Wanted::new(-3, true), Ok(Wanted::Any(3)));
         assert_eq!(
-            Wanted::new(i64::MAX, false).map(|wanted| wanted.of(7)),
+            Wanted::new(i64::MAX, false).and_then(|wanted| wanted.of(7)),
             Ok(7)
         );
         assert_eq!(Wanted::new(i64::MAX, true), Err(CommandError::OutOfRange));
-        assert_eq!(Wanted::new(-i64::MAX, false), Err(CommandError::OutOfRange));
+        let far_too_many = Wanted::new(-i64::MAX, false).unwrap();
+        assert_eq!(far_too_many.of(0), Ok(0));
+        assert_eq!(far_too_many.of(1), Err(CommandError::OutOfRange));
         assert!(parse_count(b"-9223372036854775808").is_err());
         assert_eq!(parse_count(b"x"), Err(CommandError::NotInteger));
     }

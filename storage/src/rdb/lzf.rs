@@ -181,16 +181,24 @@ impl Emit<'_> {
     }
 }
 
+/// Outputs that are stated to be longer than this are only made room for when the input is known to stand for them.
+const BELIEVED_MAX: usize = 1 << 20;
+
 /// Appends to `out` the `expanded` bytes that `input` stands for.
 ///
-/// Returns false, with `out` as it was, if `input` is malformed or stands for more or fewer bytes. Allocates no more
-/// than [`expanded_max`] of the input's length, whatever `expanded` says.
+/// Returns false, with `out` as it was, if `input` is malformed or stands for more or fewer bytes. What `expanded` says
+/// is not believed: no more than [`BELIEVED_MAX`] bytes are allocated that are not filled.
 #[must_use]
 pub fn decompress(input: &[u8], expanded: usize, out: &mut Vec<u8>) -> bool {
-    if expanded > expanded_max(input.len()) {
+    if expanded > expanded_max(input.len())
+        || (expanded > BELIEVED_MAX && expanded_len(input) != Some(expanded))
+    {
         return false;
     }
     let start = out.len();
+    if out.try_reserve(expanded).is_err() {
+        return false;
+    }
     out.resize(start + expanded, 0);
     let done = decompress_into(input, &mut out[start..]).is_some();
     if !done {
@@ -199,32 +207,66 @@ pub fn decompress(input: &[u8], expanded: usize, out: &mut Vec<u8>) -> bool {
     done
 }
 
+/// What one control byte, with those behind it, asks for.
+enum Step<'i> {
+    /// These bytes.
+    Literals(&'i [u8]),
+    /// So many bytes from so far back.
+    Copy { len: usize, back: usize },
+}
+
+/// Takes the next step off `input`, which is not empty; `None` if it is cut off.
+#[inline]
+fn next_step<'i>(input: &mut &'i [u8]) -> Option<Step<'i>> {
+    let (&control, mut rest) = input.split_first()?;
+    if control < 32 {
+        let (run, rest) = rest.split_at_checked(usize::from(control) + 1)?;
+        *input = rest;
+        return Some(Step::Literals(run));
+    }
+    let mut len = usize::from(control >> 5) + 2;
+    if len == 9 {
+        let (&more, after) = rest.split_first()?;
+        len += usize::from(more);
+        rest = after;
+    }
+    let (&low, after) = rest.split_first()?;
+    *input = after;
+    let back = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
+    Some(Step::Copy { len, back })
+}
+
+/// How many bytes `input` stands for; `None` if it is malformed.
+fn expanded_len(mut input: &[u8]) -> Option<usize> {
+    let mut filled = 0usize;
+    while !input.is_empty() {
+        filled += match next_step(&mut input)? {
+            Step::Literals(run) => run.len(),
+            Step::Copy { back, .. } if back > filled => return None,
+            Step::Copy { len, .. } => len,
+        };
+    }
+    Some(filled)
+}
+
 fn decompress_into(mut input: &[u8], out: &mut [u8]) -> Option<()> {
     let mut filled = 0;
-    while let Some((&control, rest)) = input.split_first() {
-        if control < 32 {
-            let len = usize::from(control) + 1;
-            let (run, rest) = rest.split_at_checked(len)?;
-            out.get_mut(filled..filled + len)?.copy_from_slice(run);
-            filled += len;
-            input = rest;
-            continue;
-        }
-        let (mut len, mut rest) = (usize::from(control >> 5) + 2, rest);
-        if len == 9 {
-            let (&more, after) = rest.split_first()?;
-            len += usize::from(more);
-            rest = after;
-        }
-        let (&low, after) = rest.split_first()?;
-        input = after;
-        let back = (usize::from(control & 31) << 8 | usize::from(low)) + 1;
+    while !input.is_empty() {
+        let (len, back) = match next_step(&mut input)? {
+            Step::Literals(run) => {
+                let end = filled + run.len();
+                out.get_mut(filled..end)?.copy_from_slice(run);
+                filled = end;
+                continue;
+            }
+            Step::Copy { len, back } => (len, back),
+        };
         let from = filled.checked_sub(back)?;
-        if filled + len > out.len() {
+        let end = filled + len;
+        if end > out.len() {
             return None;
         }
         // An overlapping copy repeats what it has just written: each round has `filled - from` fresh bytes to give.
-        let end = filled + len;
         while filled < end {
             let step = (filled - from).min(end - filled);
             out.copy_within(from..from + step, filled);
@@ -254,6 +296,25 @@ mod tests {
         let mut out = Vec::new();
         assert!(decompress(&[0, b'a', 0xe0, 21, 0], 31, &mut out));
         assert_eq!(out, [b'a'; 31]);
+    }
+
+    #[test]
+    fn a_stated_length_is_not_believed() {
+        // Bytes that stand for far more than they are: a literal, then the longest copies.
+        let mut input = vec![0, b'a'];
+        (0..20_000).for_each(|_| input.extend([0xe0, 255, 0]));
+        let len = 1 + 20_000 * COPY_MAX;
+        assert_eq!(expanded_len(&input), Some(len));
+        let mut out = Vec::new();
+        for stated in [len - 1, len + 1, expanded_max(input.len())] {
+            assert!(!decompress(&input, stated, &mut out));
+            assert_eq!(out.capacity(), 0, "nothing is allocated for {stated} bytes");
+        }
+        assert!(decompress(&input, len, &mut out));
+        assert!(out.len() == len && out.iter().all(|byte| *byte == b'a'));
+        // A copy from before the beginning, and one that is cut off.
+        assert_eq!(expanded_len(&[0x20, 0]), None);
+        assert_eq!(expanded_len(&input[..input.len() - 1]), None);
     }
 
     #[test]

@@ -96,7 +96,7 @@ pub(super) fn hrandfield(ctx: &mut Ctx<'_>) -> CommandResult {
         ctx.reply.array(0);
         return Ok(());
     };
-    let count = wanted.of(hash.len());
+    let count = wanted.of(hash.len())?;
     let per_pair = if with_values && !ctx.reply.resp3() {
         2
     } else {

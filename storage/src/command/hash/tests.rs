@@ -130,7 +130,9 @@ fn random_fields_are_fields() {
         HRANDFIELD none 1 x => -ERR syntax error
         HRANDFIELD none -9223372036854770000 WITHVALUES => -ERR value is out of range
         HRANDFIELD none 9223372036854770000 WITHVALUES => -ERR value is out of range
-        HRANDFIELD none -9223372036854775807 => -ERR value is out of range
+        HRANDFIELD none -9223372036854775807 => []
+        HSET one f v => :1
+        HRANDFIELD one -9223372036854775807 => -ERR value is out of range
         HRANDFIELD none -9223372036854775808 => -ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807
         "#,
     );

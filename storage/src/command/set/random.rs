@@ -104,7 +104,7 @@ pub(super) fn srandmember(ctx: &mut Ctx<'_>) -> CommandResult {
         ctx.reply.array(0);
         return Ok(());
     };
-    let count = wanted.of(set.len());
+    let count = wanted.of(set.len())?;
     ctx.reply.array(count);
     let mut write = |member: Member<'_>| {
         ctx.reply.bulk(&member);

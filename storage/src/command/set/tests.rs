@@ -215,7 +215,9 @@ fn random_members_are_members() {
         SRANDMEMBER none -3 => []
         SRANDMEMBER none x => -ERR value is not an integer or out of range
         SRANDMEMBER none 1 2 => -ERR syntax error
-        SRANDMEMBER none -9223372036854775807 => -ERR value is out of range
+        SRANDMEMBER none -9223372036854775807 => []
+        SADD one m => :1
+        SRANDMEMBER one -9223372036854775807 => -ERR value is out of range
         SPOP none 1 2 => -ERR syntax error
         SPOP none -1 => -ERR value is out of range, must be positive
         SPOP none x => -ERR value is out of range, must be positive

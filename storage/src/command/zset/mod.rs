@@ -65,19 +65,29 @@ fn reply_members<'a>(
     members: impl ExactSizeIterator<Item = (&'a [u8], f64)>,
     with_scores: bool,
 ) {
-    if with_scores && !reply.resp3() {
-        reply.array(members.len() * 2);
-    } else {
-        reply.array(members.len());
-    }
+    members_header(reply, members.len(), with_scores);
     for (member, score) in members {
-        if with_scores && reply.resp3() {
-            reply.array(2);
-        }
-        reply.bulk(member);
-        if with_scores {
-            reply.double(score);
-        }
+        write_member(reply, member, score, with_scores);
+    }
+}
+
+/// The header of an array of `count` members.
+fn members_header(reply: &mut Reply, count: usize, with_scores: bool) {
+    if with_scores && !reply.resp3() {
+        reply.array(count * 2);
+    } else {
+        reply.array(count);
+    }
+}
+
+/// One member of such an array.
+fn write_member(reply: &mut Reply, member: &[u8], score: f64, with_scores: bool) {
+    if with_scores && reply.resp3() {
+        reply.array(2);
+    }
+    reply.bulk(member);
+    if with_scores {
+        reply.double(score);
     }
 }
 

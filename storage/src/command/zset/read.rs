@@ -1,12 +1,15 @@
 //! ZCARD, ZSCORE, ZMSCORE, ZRANK, ZREVRANK, ZCOUNT, ZLEXCOUNT, ZRANDMEMBER, ZSCAN.
 
 use rand::RngExt;
+use rand::rngs::ThreadRng;
 
-use super::{SPEC, parse_lex_range, parse_score_range, reply_members};
-use crate::command::scan_args::{ScanArgs, parse_cursor};
+use super::{SPEC, members_header, parse_lex_range, parse_score_range, write_member};
+use crate::command::sample::{self, Wanted};
+use crate::command::scan_args::{self, ScanArgs, parse_cursor};
 use crate::command::{
     Command, CommandError, CommandResult, CommandSpec, Ctx, Flags, KeySpec, Work, work,
 };
+use crate::text::double;
 use crate::value::ZSet;
 
 pub(super) static COMMANDS: &[Command] = &[
@@ -146,9 +149,6 @@ pub(super) static COMMANDS: &[Command] = &[
 
 const FAST_READ: Flags = Flags::READONLY.with(Flags::FAST);
 
-/// Most members that ZRANDMEMBER returns with repetition: as many as fit into replies of some gigabytes.
-const REPEATED_MAX: i64 = 1 << 27;
-
 fn zcard(ctx: &mut Ctx<'_>) -> CommandResult {
     count(ctx, ZSet::len)
 }
@@ -203,74 +203,55 @@ fn zrandmember(ctx: &mut Ctx<'_>) -> CommandResult {
         ctx.reply.bulk_or_null(member.map(|(member, _)| member));
         return Ok(());
     }
-    let (count, with_scores) = random_count(ctx)?;
-    let zset = match ctx.data.read_as::<ZSet>(key)? {
-        Some(zset) if count != 0 => zset,
-        _ => {
-            ctx.reply.array(0);
-            return Ok(());
-        }
-    };
-    let len = zset.len();
-    if count >= len as i64 {
-        reply_members(ctx.reply, zset.iter(), with_scores);
-    } else if count > 0 {
-        let ranks = rand::seq::index::sample(&mut rng, len, count as usize);
-        let members = ranks.into_iter().map(|rank| member_at(zset, rank));
-        reply_members(ctx.reply, members, with_scores);
-    } else {
-        let members =
-            (0..count.unsigned_abs() as usize).map(|_| member_at(zset, rng.random_range(0..len)));
-        reply_members(ctx.reply, members, with_scores);
-    }
-    Ok(())
-}
-
-fn member_at(zset: &ZSet, rank: usize) -> (&[u8], f64) {
-    zset.by_rank(rank)
-        .expect("the rank was chosen below the length")
-}
-
-/// The count of ZRANDMEMBER, and whether scores are asked for.
-fn random_count(ctx: &Ctx<'_>) -> Result<(i64, bool), CommandError> {
-    let count = ctx.int_arg(2)?;
-    if count == i64::MIN {
-        return Err(CommandError::err(
-            "value is out of range, value must between -9223372036854775807 and 9223372036854775807",
-        ));
-    }
+    let count = sample::parse_count(ctx.args[2])?;
     let with_scores = match &ctx.args[3..] {
         [] => false,
         [option] if option.eq_ignore_ascii_case(b"withscores") => true,
         _ => return Err(CommandError::Syntax),
     };
-    if (with_scores && count.unsigned_abs() > i64::MAX as u64 / 2) || count < -REPEATED_MAX {
-        return Err(CommandError::OutOfRange);
+    let wanted = Wanted::new(count, with_scores)?;
+    let Some(zset) = ctx.data.read_as::<ZSet>(key)? else {
+        ctx.reply.array(0);
+        return Ok(());
+    };
+    let len = zset.len();
+    let count = wanted.of(len)?;
+    let reply = &mut *ctx.reply;
+    members_header(reply, count, with_scores);
+    let mut write = |rank: usize| {
+        let (member, score) = zset
+            .by_rank(rank)
+            .expect("the rank was chosen below the length");
+        write_member(reply, member, score, with_scores);
+        sample::check_reply_len(reply)
+    };
+    match wanted {
+        Wanted::Different(_) => {
+            let any = |rng: &mut ThreadRng| Some(rng.random_range(0..len));
+            sample::different(&mut rng, len, count, 0..len, any, write)
+        }
+        Wanted::Any(_) => (0..count).try_for_each(|_| write(rng.random_range(0..len))),
     }
-    Ok((count, with_scores))
 }
 
 fn zscan(ctx: &mut Ctx<'_>) -> CommandResult {
     let cursor = parse_cursor(ctx.args[2])?;
     let Some(zset) = ctx.data.read_as::<ZSet>(ctx.args[1])? else {
-        ctx.reply.array(2);
-        ctx.reply.bulk(b"0");
-        ctx.reply.array(0);
+        scan_args::reply(ctx.reply, |_| (0, 0));
         return Ok(());
     };
-    let options = ScanArgs::parse(&ctx.args[3..], false)?;
-    let mut found = Vec::new();
-    let next = zset.scan(cursor, options.count, |member, score| {
-        if options.matches(member) {
-            found.push((member.to_vec(), score));
-        }
+    let args = ScanArgs::parse(&ctx.args[3..], false)?;
+    scan_args::reply(ctx.reply, |elements| {
+        let mut found = 0;
+        let next = zset.scan(cursor, args.count, |member, score| {
+            if args.matches(member) {
+                elements.bulk(member);
+                // As text in either protocol.
+                elements.bulk(&double::to_vec(score));
+                found += 2;
+            }
+        });
+        (next, found)
     });
-    ctx.reply.array(2);
-    ctx.reply.bulk(itoa::Buffer::new().format(next).as_bytes());
-    ctx.reply.array(found.len() * 2);
-    for (member, score) in found {
-        ctx.reply.bulk(&member);
-        ctx.reply.bulk(&crate::text::double::to_vec(score));
-    }
     Ok(())
 }

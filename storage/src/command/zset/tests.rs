@@ -135,6 +135,7 @@ fn members_are_looked_up() {
         ZRANDMEMBER z 0 => []
         ZRANDMEMBER z 5 WITHSCORES => ["a", "1", "b", "2.5", "c", "3"]
         ZRANDMEMBER z -5 WITHSCORES x => -ERR syntax error
+        ZRANDMEMBER none -9223372036854775807 => []
         ZRANDMEMBER z -9223372036854775807 => -ERR value is out of range
         ZRANDMEMBER z 9223372036854775807 WITHSCORES => -ERR value is out of range
         "#,
