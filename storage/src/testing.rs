@@ -78,7 +78,8 @@
 //!
 //! [`SimDisk::inject`] takes a [`Fault`]: which calls fail (by kind, by name, the n-th, once or for ever) and with which
 //! error. A failed sync does what kernels do: it forgets the dirty pages. Some of their sectors are on the disk by
-//! chance, reads see the new contents or the old, and a later sync succeeds without them. A disk may be small
+//! chance, reads see the new contents or the old, and a later sync succeeds without them. A sync can also be
+//! [lost](Fault::lost_sync): a test that does not notice that tests nothing. A disk may be small
 //! ([`SimDisk::set_capacity`]): writes are short, then refused, when it is full. A slow disk is a
 //! [hook](SimDisk::set_hook) that waits, for whatever the test wants it to wait for; there is no clock.
 //!

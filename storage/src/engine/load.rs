@@ -105,6 +105,7 @@ impl Engine {
             if exists(&*disk, &rdb_path)? {
                 loader.load_rdb(&*disk, &rdb_path, true)?;
             }
+            remove_unfinished_saves(&*disk, &options.dir);
             return Ok(loader.report);
         }
         let io_failed = |error| LoadError::Io {
@@ -149,7 +150,22 @@ impl Engine {
         };
         let report = loader.report;
         self.install_log(Some(log));
+        remove_unfinished_saves(&*options.disk, &options.dir);
         Ok(report)
+    }
+}
+
+/// Removes what a SAVE leaves that was cut off: `temp-<pid>.rdb`.
+fn remove_unfinished_saves(disk: &dyn Disk, dir: &Path) {
+    let is_one = |name: &&String| {
+        let middle = name
+            .strip_prefix("temp-")
+            .and_then(|rest| rest.strip_suffix(".rdb"));
+        middle.is_some_and(|pid| !pid.is_empty() && pid.bytes().all(|b| b.is_ascii_digit()))
+    };
+    // It takes up space, and harms nobody: an error can wait for the next start.
+    for name in disk.list(dir).unwrap_or_default().iter().filter(is_one) {
+        let _ = disk.remove(&dir.join(name));
     }
 }
 

@@ -176,13 +176,15 @@ impl Manifest {
             .unwrap_or(0)
     }
 
+    /// All of them.
+    pub(super) fn entries(&self) -> impl Iterator<Item = &Entry> {
+        let base = self.base.iter();
+        base.chain(&self.history).chain(&self.increments)
+    }
+
     /// True if some entry names this file.
     pub(super) fn names(&self, name: &str) -> bool {
-        self.base
-            .iter()
-            .chain(&self.history)
-            .chain(&self.increments)
-            .any(|e| e.name == name)
+        self.entries().any(|entry| entry.name == name)
     }
 }
 

@@ -201,6 +201,24 @@ struct Catalogue {
     base_bytes: u64,
     /// Indexes that wait to be written beside their segments.
     indexes: Vec<(String, SegmentIndex)>,
+    /// Numbers of the next base and segment. None is used twice in the life of a log: after a replacement of the
+    /// manifest has failed, the manifest on the disk may name files that this one does not.
+    next_base_seq: u64,
+    next_increment_seq: u64,
+    /// Such files. They go when a replacement has succeeded.
+    in_doubt: Vec<String>,
+}
+
+impl Catalogue {
+    fn take_base_seq(&mut self) -> u64 {
+        self.next_base_seq += 1;
+        self.next_base_seq - 1
+    }
+
+    fn take_increment_seq(&mut self) -> u64 {
+        self.next_increment_seq += 1;
+        self.next_increment_seq - 1
+    }
 }
 
 /// Options that can be changed while the log is in use.

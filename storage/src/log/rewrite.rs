@@ -175,8 +175,7 @@ impl Log {
             if ticket.heals {
                 self.give_up_healing();
             }
-            // Where it could not be removed the next start does it.
-            let _ = self.shared.disk.remove(&ticket.base_path);
+            self.shared.remove_unnamed_base(&ticket);
         }
         self.shared.rewriting.store(false, Ordering::SeqCst);
         outcome
@@ -206,15 +205,7 @@ impl Log {
     }
 
     fn ticket(&self, cut: Lsn, heals: bool) -> RewriteTicket {
-        let seq = self
-            .shared
-            .catalogue
-            .lock()
-            .manifest
-            .base
-            .as_ref()
-            .map_or(0, |base| base.seq)
-            + 1;
+        let seq = self.shared.catalogue.lock().take_base_seq();
         RewriteTicket {
             cut,
             base_path: self.shared.names.temp_base(seq),
@@ -226,6 +217,7 @@ impl Log {
     fn give_up_healing(&self) {
         let reason = self.shared.marks.failure().unwrap_or(Failure::Closed);
         self.shared.fail(reason);
+        self.shared.remove_unnamed_segment();
     }
 
     fn try_commit(&self, ticket: &RewriteTicket) -> Result<(), RewriteError> {
@@ -290,7 +282,7 @@ impl Shared {
     }
 
     fn try_switch_segment(&self, writer: &mut Writer, cut: Lsn) -> bool {
-        let seq = self.catalogue.lock().manifest.last_increment_seq() + 1;
+        let seq = self.catalogue.lock().take_increment_seq();
         let name = self.names.increment(seq);
         // Until the manifest names it the new segment may fail without harm.
         let begun = (|| {
@@ -306,11 +298,14 @@ impl Shared {
             Ok(segment) => segment,
             Err(e) => {
                 tracing::warn!("log: beginning segment {seq} failed: {e}");
+                remove_if_there(self, &self.names.temp_segment(seq));
+                remove_if_there(self, &self.path(&name));
                 return false;
             }
         };
         let _one_sync_at_a_time = self.sync_lock.lock();
         if self.marks.is_failed() {
+            remove_if_there(self, &segment.path);
             return false;
         }
         let old = &writer.segment;
@@ -320,6 +315,7 @@ impl Shared {
             .and_then(|()| old.file.sync_all())
         {
             self.fail(Failure::sync("sealing the segment", &e));
+            remove_if_there(self, &segment.path);
             return false;
         }
         let named = self.replace_manifest(|manifest| {
@@ -375,13 +371,54 @@ impl Shared {
     }
 
     /// Replaces the manifest by a changed one, on disk and then in memory.
+    ///
+    /// After an error the one on the disk may be the old or the new: what only the new one names is kept until another
+    /// replacement has succeeded, and its name is not used again.
     fn replace_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
         let _one_at_a_time = self.manifest_lock.lock();
-        let mut manifest = self.catalogue.lock().manifest.clone();
+        let old = self.catalogue.lock().manifest.clone();
+        let mut manifest = old.clone();
         change(&mut manifest);
-        replace_file(&*self.disk, &self.names.manifest(), &manifest.encode())?;
-        self.catalogue.lock().manifest = manifest;
+        let replaced = replace_file(&*self.disk, &self.names.manifest(), &manifest.encode());
+        let mut catalogue = self.catalogue.lock();
+        if let Err(e) = replaced {
+            let new = manifest.entries().filter(|entry| !old.names(&entry.name));
+            catalogue
+                .in_doubt
+                .extend(new.map(|entry| entry.name.clone()));
+            return Err(e);
+        }
+        let mut settled = std::mem::take(&mut catalogue.in_doubt);
+        settled.retain(|name| !manifest.names(name));
+        catalogue.manifest = manifest;
+        drop(catalogue);
+        for name in settled {
+            remove_log_file(self, &name);
+        }
         Ok(())
+    }
+
+    /// Removes a base that came to nothing, unless a manifest may name it.
+    fn remove_unnamed_base(&self, ticket: &RewriteTicket) {
+        remove_if_there(self, &ticket.base_path);
+        let name = self.names.base(ticket.seq);
+        if !self.catalogue.lock().in_doubt.contains(&name) {
+            remove_if_there(self, &self.path(&name));
+        }
+    }
+
+    /// Removes the segment of a healing that came to nothing, unless a manifest may name it.
+    fn remove_unnamed_segment(&self) {
+        let path = self.writer.lock().segment.path.clone();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let catalogue = self.catalogue.lock();
+        let named = name.is_some_and(|name| {
+            catalogue.manifest.names(name) || catalogue.in_doubt.iter().any(|other| other == name)
+        });
+        drop(catalogue);
+        if !named {
+            remove_if_there(self, &path);
+        }
     }
 
     fn commit_base(&self, ticket: &RewriteTicket, base_bytes: u64) -> Result<(), RewriteError> {
@@ -428,7 +465,7 @@ impl Shared {
             Some(Failure::Closed) => return Err(Failure::Closed.into()),
             Some(_) => {}
         }
-        let seq = self.catalogue.lock().manifest.last_increment_seq() + 1;
+        let seq = self.catalogue.lock().take_increment_seq();
         let prepared = first_segment(self, seq).map_err(io_error("create a segment"))?;
         self.cuts.lock().clear();
         let cut = writer.consumer.revive();
@@ -441,6 +478,7 @@ impl Shared {
             }
             Err(e) => {
                 self.ring.drop_everything();
+                remove_if_there(self, &self.names.temp_segment(seq));
                 Err(io_error("begin a segment")(e))
             }
         }
@@ -578,12 +616,17 @@ impl Shared {
 
 fn remove_log_file(shared: &Shared, name: &str) {
     for path in [shared.path(name), shared.names.index(name)] {
-        match shared.disk.remove(&path) {
-            Err(e) if e.kind() != io::ErrorKind::NotFound => {
-                tracing::warn!("log: removing {} failed: {e}", path.display());
-            }
-            _ => {}
+        remove_if_there(shared, &path);
+    }
+}
+
+/// Where a file cannot be removed, nothing names it.
+fn remove_if_there(shared: &Shared, path: &Path) {
+    match shared.disk.remove(path) {
+        Err(e) if e.kind() != io::ErrorKind::NotFound => {
+            tracing::warn!("log: removing {} failed: {e}", path.display());
         }
+        _ => {}
     }
 }
 

@@ -55,6 +55,7 @@ pub struct Call<'a> {
 enum Effect {
     Errno(i32),
     Short(usize),
+    Lie,
 }
 
 /// A fault to come. Without more said it befalls the next call that changes the disk, once.
@@ -100,6 +101,15 @@ impl Fault {
         }
     }
 
+    /// A sync, of a file or a directory, says that all is well and does nothing: a disk that lies, or code that forgot
+    /// to sync. Once, unless more is said.
+    pub fn lost_sync() -> Fault {
+        Fault {
+            effect: Effect::Lie,
+            ..Fault::errno(0)
+        }
+    }
+
     /// Only calls of this kind.
     pub fn on(mut self, kind: CallKind) -> Fault {
         self.kind = Some(kind);
@@ -131,9 +141,11 @@ impl Fault {
     }
 
     fn concerns(&self, call: &Call<'_>) -> bool {
-        let kind = match self.kind {
-            Some(kind) => kind == call.kind,
-            None => call.kind.changes(),
+        let is_sync = matches!(call.kind, CallKind::Sync | CallKind::SyncDir);
+        let kind = match (self.effect, self.kind) {
+            (Effect::Lie, kind) => is_sync && kind.is_none_or(|kind| kind == call.kind),
+            (_, Some(kind)) => kind == call.kind,
+            (_, None) => call.kind.changes(),
         };
         let name = call.path.file_name().and_then(|name| name.to_str());
         kind && self
@@ -143,24 +155,44 @@ impl Fault {
     }
 }
 
+/// What befalls a call that succeeds.
+pub(super) struct Unheard {
+    /// It writes no more.
+    pub bytes_max: usize,
+    /// It does nothing.
+    pub is_lost: bool,
+}
+
 /// The faults that are to come.
 #[derive(Default)]
-pub(super) struct Faults(Vec<Fault>);
+pub(super) struct Faults {
+    to_come: Vec<Fault>,
+    /// Calls that one befell.
+    befallen: u64,
+}
 
 impl Faults {
     pub(super) fn add(&mut self, fault: Fault) {
-        self.0.push(fault);
+        self.to_come.push(fault);
     }
 
     pub(super) fn clear(&mut self) {
-        self.0.clear();
+        self.to_come.clear();
     }
 
-    /// What befalls a call: an error, or a limit to the bytes that it may write.
-    pub(super) fn befall(&mut self, call: &Call<'_>) -> io::Result<usize> {
-        let mut limit = usize::MAX;
+    pub(super) fn befallen(&self) -> u64 {
+        self.befallen
+    }
+
+    /// What befalls a call: an error, or something that it does not hear of.
+    pub(super) fn befall(&mut self, call: &Call<'_>) -> io::Result<Unheard> {
+        let mut unheard = Unheard {
+            bytes_max: usize::MAX,
+            is_lost: false,
+        };
+        let mut befallen = false;
         let mut error = None;
-        for fault in self.0.iter_mut().filter(|fault| fault.concerns(call)) {
+        for fault in self.to_come.iter_mut().filter(|fault| fault.concerns(call)) {
             if fault.skip > 0 {
                 fault.skip -= 1;
                 continue;
@@ -171,15 +203,18 @@ impl Faults {
                 }
                 *times -= 1;
             }
+            befallen = true;
             match fault.effect {
                 Effect::Errno(errno) => error = error.or(Some(errno)),
-                Effect::Short(bytes) => limit = limit.min(bytes),
+                Effect::Short(bytes) => unheard.bytes_max = unheard.bytes_max.min(bytes),
+                Effect::Lie => unheard.is_lost = true,
             }
         }
-        self.0.retain(|fault| fault.times != Some(0));
+        self.to_come.retain(|fault| fault.times != Some(0));
+        self.befallen += u64::from(befallen);
         match error {
             Some(errno) => Err(io::Error::from_raw_os_error(errno)),
-            None => Ok(limit),
+            None => Ok(unheard),
         }
     }
 }

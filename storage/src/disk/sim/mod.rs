@@ -19,7 +19,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
 use super::{Disk, DiskFile, DiskLock, FileInfo, FileView};
-use fault::Faults;
+use fault::{Faults, Unheard};
 use model::{NodeId, ROOT, State, Step};
 
 pub use fault::{Call, CallKind, Fault};
@@ -145,6 +145,11 @@ impl SimDisk {
         self.inner.body.lock().faults.clear();
     }
 
+    /// Calls that a fault has befallen so far.
+    pub fn faulted(&self) -> u64 {
+        self.inner.body.lock().faults.befallen()
+    }
+
     /// Has `hook` called before each call, in the calling thread and outside the disk's lock: to count, to make a call
     /// wait (a slow disk, without a clock), or to let a simulated clock run.
     pub fn set_hook(&self, hook: Option<Hook>) {
@@ -226,8 +231,8 @@ impl SimDisk {
         body.state.clone()
     }
 
-    /// Begins a call: the hook, then power and faults. Returns how many bytes it may write.
-    fn begin(&self, call: Call<'_>) -> io::Result<(parking_lot::MutexGuard<'_, Body>, usize)> {
+    /// Begins a call: the hook, then power and faults.
+    fn begin(&self, call: Call<'_>) -> io::Result<(parking_lot::MutexGuard<'_, Body>, Unheard)> {
         let hook = self.inner.hook.lock().clone();
         if let Some(hook) = hook {
             hook(&call);
@@ -236,8 +241,8 @@ impl SimDisk {
         if matches!(body.power, Power::Off) {
             return Err(power_is_off());
         }
-        let limit = body.faults.befall(&call)?;
-        Ok((body, limit))
+        let unheard = body.faults.befall(&call)?;
+        Ok((body, unheard))
     }
 
     fn call(&self, kind: CallKind, path: &Path) -> io::Result<parking_lot::MutexGuard<'_, Body>> {
@@ -486,7 +491,15 @@ impl Disk for SimDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut body = self.call(CallKind::SyncDir, dir)?;
+        let call = Call {
+            kind: CallKind::SyncDir,
+            path: dir,
+            bytes: 0,
+        };
+        let (mut body, unheard) = self.begin(call)?;
+        if unheard.is_lost {
+            return Ok(());
+        }
         let node = body.find(dir)?.ok_or(io::ErrorKind::NotFound)?;
         if body.state.dir(node).is_none() {
             return Err(io::ErrorKind::NotADirectory.into());
@@ -552,7 +565,7 @@ impl SimFile {
         &self,
         kind: CallKind,
         bytes: u64,
-    ) -> io::Result<(parking_lot::MutexGuard<'_, Body>, usize)> {
+    ) -> io::Result<(parking_lot::MutexGuard<'_, Body>, Unheard)> {
         if kind.changes() && kind != CallKind::Sync && !self.writable {
             return Err(io::Error::from_raw_os_error(libc::EBADF));
         }
@@ -574,6 +587,7 @@ impl SimFile {
 
     fn sync(&self) -> io::Result<()> {
         let failed = match self.begin(CallKind::Sync, 0) {
+            Ok((_, unheard)) if unheard.is_lost => return Ok(()),
             Ok((mut body, _)) => return body.step(Step::SyncFile { file: self.node }),
             Err(error) => error,
         };
@@ -611,7 +625,7 @@ impl DiskFile for SimFile {
         if bytes.is_empty() {
             return Ok(0);
         }
-        let (mut body, limit) = self.begin(CallKind::Write, bytes.len() as u64)?;
+        let (mut body, unheard) = self.begin(CallKind::Write, bytes.len() as u64)?;
         let end = offset.saturating_add(bytes.len() as u64);
         if end > FILE_BYTES_MAX {
             return Err(io::ErrorKind::FileTooLarge.into());
@@ -624,7 +638,7 @@ impl DiskFile for SimFile {
         if count == 0 {
             return Err(io::Error::from_raw_os_error(ENOSPC));
         }
-        let count = count.min(limit);
+        let count = count.min(unheard.bytes_max);
         if count > 0 {
             body.step(Step::Write {
                 file: self.node,

@@ -249,6 +249,22 @@ fn faults_befall_the_calls_they_name() {
 }
 
 #[test]
+fn lost_syncs_are_not_heard_of() {
+    let disk = disk();
+    let file = synced(&disk, "/d/a", b"old");
+    disk.inject(Fault::lost_sync());
+    file.write_all_at(b"new", 0).unwrap();
+    file.sync_all().unwrap();
+    disk.inject(Fault::lost_sync().on(CallKind::SyncDir));
+    disk.create(path("/d/b")).unwrap().sync_all().unwrap();
+    disk.sync_dir(path("/d")).unwrap();
+    assert_eq!(disk.faulted(), 2);
+    let after = disk.crash_keeping_synced();
+    assert_eq!(read(&after, "/d/a").unwrap(), b"old");
+    assert_eq!(read(&after, "/d/b"), None);
+}
+
+#[test]
 fn full_disk_writes_what_fits_and_then_nothing() {
     let disk = disk().with_capacity(1000);
     let file = disk.create(path("/d/a")).unwrap();

@@ -146,6 +146,9 @@ pub(in crate::log) fn assemble(
         writer: Mutex::new(Writer::new(consumer, active)),
         sync_lock: Mutex::new(()),
         catalogue: Mutex::new(Catalogue {
+            next_base_seq: found.manifest.base.as_ref().map_or(0, |base| base.seq) + 1,
+            next_increment_seq: seq + 1,
+            in_doubt: Vec::new(),
             manifest: found.manifest,
             segments: found.segments,
             base_lsn: found.base_lsn,
