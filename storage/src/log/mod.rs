@@ -397,6 +397,7 @@ impl Shared {
     /// Rolls only into a segment that is ready, unless the present one has become much too long.
     fn may_roll(&self, writer: &Writer) -> bool {
         !self.marks.is_failed()
+            && writer.segment.position >= writer.segment.no_roll_before
             && (self.prepared.lock().is_some()
                 || writer.segment.position >= self.tuned.segment_bytes().saturating_mul(2))
     }

@@ -273,6 +273,9 @@ impl Shared {
         let switched = writer.segment.start == cut || self.try_switch_segment(writer, cut);
         self.cuts.lock().pop_front();
         if !switched && !self.marks.is_failed() {
+            // Not at once: nothing would be written meanwhile.
+            let step = self.options.segment_bytes / 2;
+            writer.segment.no_roll_before = writer.segment.position + step;
             tracing::warn!(
                 at = cut.0,
                 "log: no new segment; the present one is continued"

@@ -42,6 +42,8 @@ pub(super) struct ActiveSegment {
     pub position: u64,
     /// The size that it was prepared for.
     pub size_bytes: u64,
+    /// After an attempt to go on in another segment that failed: the position at which to try again.
+    pub no_roll_before: u64,
     /// Checksum of the last frame.
     crc: u32,
     /// What is before `position` in its block; `None` if that is to be read.
@@ -95,6 +97,7 @@ impl ActiveSegment {
             framed,
             position,
             size_bytes: prepared.size_bytes,
+            no_roll_before: 0,
             crc,
             block_head: None,
             index: Vec::new(),

@@ -18,7 +18,7 @@ use parking_lot::Mutex;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use super::{Disk, DiskFile, DiskLock, FileInfo, FileView};
+use super::{Block, Disk, DiskFile, DiskLock, FileInfo, FileView};
 use fault::{Faults, Unheard};
 use model::{NodeId, ROOT, State, Step};
 
@@ -585,6 +585,20 @@ impl SimFile {
             .unwrap_or_default())
     }
 
+    /// How many of `bytes` there is room for at `offset`.
+    fn room(&self, body: &Body, offset: u64, bytes: u64) -> io::Result<usize> {
+        let end = offset.saturating_add(bytes);
+        if end > FILE_BYTES_MAX {
+            return Err(io::ErrorKind::FileTooLarge.into());
+        }
+        let growth = body.state.growth(self.node, end);
+        let missing = growth.saturating_sub(body.free());
+        match bytes.saturating_sub(missing) as usize {
+            0 => Err(io::Error::from_raw_os_error(ENOSPC)),
+            room => Ok(room),
+        }
+    }
+
     fn sync(&self) -> io::Result<()> {
         let failed = match self.begin(CallKind::Sync, 0) {
             Ok((_, unheard)) if unheard.is_lost => return Ok(()),
@@ -626,18 +640,7 @@ impl DiskFile for SimFile {
             return Ok(0);
         }
         let (mut body, unheard) = self.begin(CallKind::Write, bytes.len() as u64)?;
-        let end = offset.saturating_add(bytes.len() as u64);
-        if end > FILE_BYTES_MAX {
-            return Err(io::ErrorKind::FileTooLarge.into());
-        }
-        let missing = body
-            .state
-            .growth(self.node, end)
-            .saturating_sub(body.free());
-        let count = (bytes.len() as u64).saturating_sub(missing) as usize;
-        if count == 0 {
-            return Err(io::Error::from_raw_os_error(ENOSPC));
-        }
+        let count = self.room(&body, offset, bytes.len() as u64)?;
         let count = count.min(unheard.bytes_max);
         if count > 0 {
             body.step(Step::Write {
@@ -651,6 +654,50 @@ impl DiskFile for SimFile {
 
     fn sync_data(&self) -> io::Result<()> {
         self.sync()
+    }
+
+    /// Faults of writes befall it, and of syncs.
+    fn write_blocks(&self, blocks: &[Block], offset: u64) -> io::Result<()> {
+        let bytes: Arc<[u8]> = blocks.iter().flat_map(|block| block.0).collect();
+        if bytes.is_empty() {
+            return Ok(());
+        }
+        let (mut body, unheard) = self.begin(CallKind::Write, bytes.len() as u64)?;
+        let room = self.room(&body, offset, bytes.len() as u64)?;
+        let count = room.min(unheard.bytes_max);
+        let write = |count: usize| Step::Write {
+            file: self.node,
+            at: offset,
+            bytes: bytes[..count].into(),
+        };
+        if count < bytes.len() {
+            body.step(write(count))?;
+            drop(body);
+            self.write_all_at(&bytes[count..], offset + count as u64)?;
+            return self.sync();
+        }
+        let sync = Call {
+            kind: CallKind::Sync,
+            path: &self.path,
+            bytes: 0,
+        };
+        match body.faults.befall(&sync) {
+            Ok(unheard) if unheard.is_lost => body.step(write(count)),
+            Ok(_) => body.step(Step::WriteThrough {
+                file: self.node,
+                at: offset,
+                bytes,
+            }),
+            Err(error) => {
+                body.step(write(count))?;
+                let seed = body.rng.random();
+                body.step(Step::FailSync {
+                    file: self.node,
+                    seed,
+                })?;
+                Err(error)
+            }
+        }
     }
 
     fn sync_all(&self) -> io::Result<()> {

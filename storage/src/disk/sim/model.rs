@@ -53,6 +53,12 @@ pub(super) enum Step {
         at: u64,
         bytes: Arc<[u8]>,
     },
+    /// A write past the cache: durable at once, alone.
+    WriteThrough {
+        file: NodeId,
+        at: u64,
+        bytes: Arc<[u8]>,
+    },
     SetLen {
         file: NodeId,
         bytes: u64,
@@ -192,6 +198,45 @@ impl FileNode {
             at,
             bytes: Arc::clone(bytes),
         });
+    }
+
+    /// What other writes left unsynced elsewhere stays so.
+    fn write_through(&mut self, at: u64, bytes: &[u8]) {
+        if self
+            .pending
+            .iter()
+            .any(|change| matches!(change, FileChange::Length(_)))
+        {
+            // Lengths are journalled in order.
+            self.sync();
+        }
+        put(Arc::make_mut(&mut self.now), at, bytes);
+        put(Arc::make_mut(&mut self.durable), at, bytes);
+        let end = at + bytes.len() as u64;
+        for change in std::mem::take(&mut self.pending) {
+            let FileChange::Write { at: from, bytes } = &change else {
+                continue;
+            };
+            let to = from + bytes.len() as u64;
+            if to <= at || end <= *from {
+                self.pending.push(change);
+                continue;
+            }
+            if *from < at {
+                let before = bytes[..(at - from) as usize].into();
+                self.pending.push(FileChange::Write {
+                    at: *from,
+                    bytes: before,
+                });
+            }
+            if end < to {
+                let after = bytes[(end - from) as usize..].into();
+                self.pending.push(FileChange::Write {
+                    at: end,
+                    bytes: after,
+                });
+            }
+        }
     }
 
     fn set_len(&mut self, bytes: u64) {
@@ -344,6 +389,9 @@ impl State {
             Step::Remove { dir, name } => self.change(vec![((*dir, name.clone()), None)]),
             Step::Write { file, at, bytes } => {
                 self.with_file(*file, |file| file.write(*at, bytes));
+            }
+            Step::WriteThrough { file, at, bytes } => {
+                self.with_file(*file, |file| file.write_through(*at, bytes));
             }
             Step::SetLen { file, bytes } => self.with_file(*file, |file| file.set_len(*bytes)),
             Step::Allocate { file, bytes } => {

@@ -101,7 +101,7 @@ impl Tape {
     pub fn next_step(&self) -> String {
         match self.steps.get(self.position) {
             None => "the end".into(),
-            Some(Step::Write { file, at, bytes }) => {
+            Some(Step::Write { file, at, bytes } | Step::WriteThrough { file, at, bytes }) => {
                 format!("write {} bytes at {at} of file {file}", bytes.len())
             }
             Some(step) => format!("{step:?}"),
@@ -113,7 +113,7 @@ impl Step {
     /// A beginning of a write.
     pub(super) fn in_part(&self, rng: &mut StdRng) -> Option<Step> {
         match self {
-            Step::Write { file, at, bytes } => {
+            Step::Write { file, at, bytes } | Step::WriteThrough { file, at, bytes } => {
                 let count = rng.random_range(0..=bytes.len());
                 Some(Step::Write {
                     file: *file,

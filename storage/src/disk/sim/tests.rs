@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::disk::{read_small_file, replace_file};
+use crate::disk::{BLOCK_BYTES, read_small_file, replace_file};
 
 fn path(text: &str) -> &Path {
     Path::new(text)
@@ -71,6 +71,24 @@ fn sector_written_twice_may_hold_any_of_its_states_or_be_torn() {
     }
     let torn = |bytes: &&Vec<u8>| bytes.first() == Some(&2) && bytes.last() != Some(&2);
     assert!(found.iter().any(|bytes| torn(&bytes)));
+}
+
+#[test]
+fn write_past_the_cache_is_durable_at_once_and_alone() {
+    let disk = disk();
+    let file = synced(&disk, "/d/a", &[0; 4 * BLOCK_BYTES]);
+    file.write_all_at(&[1; 3 * BLOCK_BYTES], 0).unwrap();
+    let block = Block([2; BLOCK_BYTES]);
+    file.write_blocks(&[block], BLOCK_BYTES as u64).unwrap();
+    let found = outcomes(&disk, |after| {
+        let bytes = read(after, "/d/a").unwrap();
+        assert_eq!(bytes[BLOCK_BYTES..2 * BLOCK_BYTES], [2; BLOCK_BYTES]);
+        (bytes[0], bytes[2 * BLOCK_BYTES], bytes[3 * BLOCK_BYTES])
+    });
+    for expected in [(0, 0, 0), (0, 1, 0), (1, 0, 0), (1, 1, 0)] {
+        assert!(found.contains(&expected), "{expected:?}");
+    }
+    assert_eq!(found.len(), 4);
 }
 
 #[test]
@@ -262,6 +280,25 @@ fn lost_syncs_are_not_heard_of() {
     let after = disk.crash_keeping_synced();
     assert_eq!(read(&after, "/d/a").unwrap(), b"old");
     assert_eq!(read(&after, "/d/b"), None);
+}
+
+#[test]
+fn writes_past_the_cache_fail_as_writes_and_as_syncs_do() {
+    let block = [Block([2; BLOCK_BYTES])];
+    let disk = disk();
+    let file = synced(&disk, "/d/a", &[0; BLOCK_BYTES]);
+    disk.inject(Fault::errno(ENOSPC).on(CallKind::Write));
+    assert!(file.write_blocks(&block, 0).is_err());
+    assert_eq!(read(&disk, "/d/a").unwrap(), [0; BLOCK_BYTES]);
+    disk.inject(Fault::short_write(700));
+    file.write_blocks(&block, 0).unwrap();
+    disk.inject(Fault::lost_sync());
+    file.write_blocks(&[Block([3; BLOCK_BYTES])], 0).unwrap();
+    assert_eq!(read(&disk, "/d/a").unwrap(), [3; BLOCK_BYTES]);
+    disk.inject(Fault::errno(EIO).on(CallKind::Sync));
+    assert!(file.write_blocks(&[Block([4; BLOCK_BYTES])], 0).is_err());
+    let found = read(&disk.crash_keeping_synced(), "/d/a").unwrap();
+    assert!(found.iter().all(|byte| (2..=4).contains(byte)));
 }
 
 #[test]
