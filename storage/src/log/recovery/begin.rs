@@ -140,6 +140,7 @@ pub(in crate::log) fn assemble(
     let wake = Arc::clone(&log_signal);
     let (ring, consumer) = Ring::new(options.ring_bytes, found.end, Box::new(move || wake.wake()));
     let dir = names.dir.clone();
+    let next_increment_seq = active.seq.max(found.manifest.last_increment_seq()) + 1;
     let shared = Arc::new(Shared {
         marks: Watermarks::new(found.end),
         sync_point: SyncPoint::new(Arc::clone(&active.file), found.end),
@@ -147,7 +148,7 @@ pub(in crate::log) fn assemble(
         sync_lock: Mutex::new(()),
         catalogue: Mutex::new(Catalogue {
             next_base_seq: found.manifest.base.as_ref().map_or(0, |base| base.seq) + 1,
-            next_increment_seq: seq + 1,
+            next_increment_seq,
             in_doubt: Vec::new(),
             manifest: found.manifest,
             segments: found.segments,
