@@ -98,6 +98,7 @@ impl Log {
             ..recovery::RecoveryReport::default()
         };
         let log = recovery::assemble(disk, names, options, lock, found, active, report)?;
+        log.shared.catalogue.lock().next_base_seq = seq + 1;
         // Nobody has heard of the log yet.
         log.shared.marks.begin_later();
         log.shared.healing.store(true, Ordering::SeqCst);

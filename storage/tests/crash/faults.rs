@@ -63,7 +63,7 @@ fn run_with(fault: &Fault, at: u64, policy: SyncPolicy, seed: u64) -> Result<boo
     };
     let mut refused = false;
     for n in 0..COMMANDS {
-        if run.store().engine.may_write().is_err() {
+        if run.store().refusal().is_some() {
             refused = true;
         }
         match n {
@@ -78,12 +78,7 @@ fn run_with(fault: &Fault, at: u64, policy: SyncPolicy, seed: u64) -> Result<boo
             return Err(format!("a read is answered {read:?}"));
         }
         let failed = run.store().log().status() != LogStatus::Ok;
-        let refusal = run
-            .store()
-            .engine
-            .may_write()
-            .err()
-            .map(|error| error.to_string());
+        let refusal = run.store().refusal();
         let misconf = refusal
             .as_ref()
             .is_some_and(|text| text.starts_with("MISCONF"));

@@ -404,18 +404,15 @@ fn refused_and_resumed(policy: SyncPolicy, fail: impl Fn(&SimDisk), mend: impl F
         if policy != Always {
             let _ = run.store().log().sync_now();
         }
-        if run.store().engine.may_write().is_err() {
+        if run.store().refusal().is_some() {
             break;
         }
     }
-    let refusal = run.store().engine.may_write().unwrap_err().to_string();
+    let refusal = run.store().refusal().expect("writes are refused");
     assert!(refusal.starts_with("MISCONF "), "{refusal}");
     let data = run.store().data();
     run.store().rewrite();
-    assert!(
-        run.store().engine.may_write().is_err(),
-        "the disk still fails"
-    );
+    assert!(run.store().refusal().is_some(), "the disk still fails");
     assert_eq!(run.store().data(), data, "reads go on");
     mend(&disk);
     assert!(run.rewrite(), "healed");
@@ -468,9 +465,9 @@ fn fault_15_log_is_healed_without_a_hand() {
     disk.inject(Fault::errno(ENOSPC).on(CallKind::Write).forever());
     let answer = store.line("set key1 value1");
     assert!(!store.acknowledge(answer.lsn));
-    assert!(store.engine.may_write().is_err());
+    assert!(store.refusal().is_some());
     disk.clear_faults();
-    while store.engine.may_write().is_err() {
+    while store.refusal().is_some() {
         std::thread::yield_now();
     }
     put(&mut store, 2);

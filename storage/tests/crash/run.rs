@@ -157,7 +157,7 @@ impl Run {
         let args = history::command(&mut self.rng);
         let args: Vec<&[u8]> = args.iter().map(Vec::as_slice).collect();
         let db = self.database();
-        if self.store().engine.may_write().is_err() {
+        if self.store().refusal().is_some() {
             return false;
         }
         let answer = self.store().run(db, &args);
@@ -167,7 +167,7 @@ impl Run {
     pub fn transaction(&mut self) -> bool {
         let commands = history::transaction(&mut self.rng);
         let db = self.database();
-        if self.store().engine.may_write().is_err() {
+        if self.store().refusal().is_some() {
             return false;
         }
         let answer = self.store().transaction(db, &commands);

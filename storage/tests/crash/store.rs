@@ -9,7 +9,8 @@ use std::sync::Arc;
 use hardtack_storage::Lsn;
 use hardtack_storage::command::{self, Reply};
 use hardtack_storage::engine::{
-    Engine, LoadError, Options, Outcome, Queued, Request, Session, Settings, Transaction, Worker,
+    Engine, LoadError, MayWrite, Options, Outcome, Queued, Request, Session, Settings, Transaction,
+    Worker,
 };
 use hardtack_storage::log::{Log, Replid, SyncPolicy};
 use hardtack_storage::testing::SimDisk;
@@ -125,14 +126,14 @@ impl Store {
     /// Runs commands as one transaction.
     pub fn transaction(&mut self, db: u16, commands: &[Vec<Vec<u8>>]) -> Answer {
         self.session.db = db;
-        let queue = commands.iter().map(|args| Queued {
-            args: args.clone(),
-            command: command::find(&args[0]),
-        });
-        self.session.transaction = Some(Transaction {
-            queue: queue.collect(),
-            aborted: false,
-        });
+        let mut queue = Transaction::default();
+        for args in commands {
+            queue.push(Queued {
+                args: args.clone(),
+                command: command::find(&args[0]),
+            });
+        }
+        self.session.transaction = Some(queue);
         let mut reply = Reply::new();
         let mut host = |_: &mut Session, queued: &Queued, _: &mut Reply| {
             panic!("{:?} is no command on data", queued.args)
@@ -141,6 +142,14 @@ impl Store {
         let outcome = turn.exec(&mut self.session, &mut reply, &mut host);
         drop(turn);
         Answer::of(reply, &outcome)
+    }
+
+    /// What a write is told that may not be executed now.
+    pub fn refusal(&self) -> Option<String> {
+        match self.engine.may_write() {
+            MayWrite::Refused(error) => Some(error.to_string()),
+            MayWrite::Now | MayWrite::Later => None,
+        }
     }
 
     /// See [`acknowledge`].
@@ -193,7 +202,8 @@ impl Store {
         self.settle();
         let Store { engine, worker, .. } = self;
         drop(worker);
-        engine.close(std::time::Duration::from_secs(60), || ());
+        let patience = std::time::Duration::from_secs(60);
+        engine.close(patience, &|| false, || ());
     }
 }
 
