@@ -186,7 +186,7 @@ fn interval(display: &Display) -> Duration {
 fn new_bar(total_bytes: u64) -> ProgressBar {
     let bar = ProgressBar::with_draw_target(Some(total_bytes), ProgressDrawTarget::stderr());
     let template =
-        "Loading [{bar:40}] {percent}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
+        "Loading [{wide_bar}] {percent}% {bytes} of {total_bytes}, {bytes_per_sec}, {eta} left";
     if let Ok(style) = ProgressStyle::with_template(template) {
         bar.set_style(style.progress_chars("=> "));
     }
