@@ -36,11 +36,18 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut rates = Rates::new();
         let mut paused = false;
+        // A signal that came while the cron is paused (DEBUG PAUSE-CRON).
+        let mut pending = None;
         loop {
             tokio::select! {
                 _ = ticks.tick() => {
                     if server.cron_paused.load(Relaxed) {
                         continue;
+                    }
+                    if let Some(signal) = pending.take()
+                        && !server.called_off.swap(false, Relaxed)
+                    {
+                        shut_down(&server, signal);
                     }
                     rates.sample(&server);
                     memory::used();
@@ -53,7 +60,14 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
                     }
                     paused = still_paused;
                 }
-                _ = term.recv() => shut_down(&server, "SIGTERM"),
+                _ = term.recv() => match server.cron_paused.load(Relaxed) {
+                    false => shut_down(&server, "SIGTERM"),
+                    true => {
+                        server.called_off.store(false, Relaxed);
+                        server.ending.store(true, Relaxed);
+                        pending = Some("SIGTERM");
+                    }
+                },
                 _ = int.recv() => match server.ending.load(Relaxed) {
                     false => shut_down(&server, "SIGINT"),
                     true => shutdown::end_at_once(&server),

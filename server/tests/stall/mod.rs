@@ -161,6 +161,19 @@ fn set_algebra_sorting_and_transactions_do_not_hold_others_up() {
     let mut long = during(
         &server,
         |client, size| {
+            client.ok("DEL list");
+            fill(client, "RPUSH", "list", 200_000 * size);
+            client.ok("MSET weight_7 -2 weight_5 -1");
+            words("SORT list BY weight_* GET # LIMIT 0 2 STORE sorted")
+        },
+        ping,
+    );
+    assert_eq!(long.receive().expect("a reply"), Reply::Integer(2));
+    let first = server.client().ok("LRANGE sorted 0 -1").elements();
+    assert_eq!(first[0].text() + &first[1].text(), "75");
+    let mut long = during(
+        &server,
+        |client, size| {
             let request = lcs(client, size);
             client.ok("MULTI");
             client.ok("SET {long}c 1");

@@ -47,7 +47,9 @@ pub use ctx::{
 pub(crate) use ctx::{HeldSlots, Locks, Slots, Waiting, decode, encode, lock_order};
 pub use error::{CommandError, SHOWN_NAME_MAX, shown};
 pub use reply::{DeferredLen, Reply};
-pub use spec::{Access, ArgsTest, CommandSpec, Deprecated, Elsewhere, Flags, Group, KeySpec, Keys};
+pub use spec::{
+    Access, ArgsTest, CommandSpec, Deprecated, Elsewhere, Flags, Group, KeySpec, Keys, ValueKeys,
+};
 pub use table::{commands, find};
 pub use work::Work;
 

@@ -1,7 +1,8 @@
 //! SORT and SORT_RO.
 //!
-//! The patterns of BY and GET name keys that only the sorted elements tell, so with them the command takes the whole
-//! keyspace. Without them it is confined to its key and the destination of STORE.
+//! The patterns of BY and GET name keys that only the sorted elements tell: in a long turn the engine asks for them
+//! ([`CommandSpec::value_keys`]), in any other the command takes the whole keyspace then. Without patterns it is confined
+//! to its key and the destination of STORE.
 //!
 //! Text is compared byte by byte, whatever the locale.
 
@@ -42,6 +43,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 ],
             },
             all_keys_if: Some(names_other_keys),
+            value_keys: Some(named_keys),
             complexity: COMPLEXITY,
             summary: "Sorts the elements of a list, set or sorted set, and may store the result.",
             syntax: "key [BY pattern@1] [LIMIT offset count] [GET pattern@1 [GET pattern ...]] \
@@ -68,6 +70,7 @@ pub(super) static COMMANDS: &[Command] = &[
                 elsewhere: &[Elsewhere::Unknown("RO access")],
             },
             all_keys_if: Some(names_other_keys),
+            value_keys: Some(named_keys),
             since: "7.0.0",
             complexity: COMPLEXITY,
             summary: "Returns the sorted elements of a list, set or sorted set.",
@@ -216,6 +219,35 @@ fn names_other_keys(args: &[&[u8]]) -> bool {
             options.get.iter().any(names_keys) || options.by.iter().any(names_keys)
         }
         Err(_) => false,
+    }
+}
+
+/// The keys that BY and GET name for the elements of `source`.
+fn named_keys(args: &[&[u8]], source: &Record, visit: &mut dyn FnMut(&[u8])) {
+    let ValueRef::Object(source) = source.value() else {
+        return;
+    };
+    let Ok(options) = Options::parse(args.get(2..).unwrap_or_default(), true) else {
+        return;
+    };
+    let patterns = || options.by.iter().chain(&options.get);
+    let mut key = Vec::new();
+    let mut of_element = |element: &[u8]| {
+        for pattern in patterns() {
+            if let Pattern::Key { before, after, .. } = pattern {
+                key.clear();
+                for part in [before, element, after] {
+                    key.extend_from_slice(part);
+                }
+                visit(&key);
+            }
+        }
+    };
+    match source {
+        Object::List(list) => list.iter().for_each(of_element),
+        Object::ZSet(zset) => zset.iter().for_each(|(member, _)| of_element(member)),
+        Object::Set(set) => set.iter().for_each(|member| of_element(&member)),
+        Object::Hash(_) => {}
     }
 }
 

@@ -5,6 +5,7 @@ use smallvec::SmallVec;
 use std::ops::BitOr;
 
 use super::Work;
+use crate::keyspace::Record;
 use crate::text::integer;
 
 /// Properties of a command, as COMMAND INFO shows them.
@@ -164,6 +165,9 @@ pub type ArgsTest = fn(&[&[u8]]) -> bool;
 
 /// What a command does with its keys, given its arguments, name included; lenient on bad ones.
 pub type AccessOf = fn(&[&[u8]]) -> Access;
+
+/// Visits the keys that the value of a command's first key names; lenient on bad arguments.
+pub type ValueKeys = fn(&[&[u8]], &Record, &mut dyn FnMut(&[u8]));
 
 /// How the keys of a command are found among its arguments.
 #[derive(Clone, Copy, Debug)]
@@ -339,6 +343,9 @@ pub struct CommandSpec {
     /// For a command with [`Flags::ALL_KEYS`] that needs them with some arguments only: whether these are such. With
     /// others it is confined to the keys that its specification finds.
     pub all_keys_if: Option<ArgsTest>,
+    /// For a command that takes all keys because it cannot tell them from its arguments: how the value of its first key
+    /// tells them. A long turn locks just their slots.
+    pub value_keys: Option<ValueKeys>,
     /// What its work depends on: where it may be much, the command may be run on another thread.
     pub work: Work,
     /// For a command whose access depends on its arguments: what it does with its keys, given these.
@@ -385,6 +392,7 @@ impl CommandSpec {
         flags: Flags::NONE,
         keys: KeySpec::None,
         all_keys_if: None,
+        value_keys: None,
         work: Work::Little,
         access_with: None,
         group: Group::Generic,

@@ -22,10 +22,10 @@ use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
 use crate::command::{
     BlockRequest, Command, CommandError, CommandSpec, Ctx, Data, Effects, Flags, HeldSlots,
-    KeySpec, Locks, Reply, Waiting, WholeKeyspace, encode, is_due, lock_order,
+    KeySpec, Locks, Reply, ValueKeys, Waiting, WholeKeyspace, encode, is_due, lock_order,
 };
 use crate::keyspace::{
-    ExclusiveGate, Gate, KeyRef, LongPass, SharedGate, SlotGuard, TurnCounter, TurnMark,
+    ExclusiveGate, Gate, KeyRef, LongPass, Record, SharedGate, SlotGuard, TurnCounter, TurnMark,
 };
 use crate::log::Appender;
 use crate::types::{DbIndex, Lsn, UnixMillis};
@@ -281,6 +281,15 @@ impl<'w> Turn<'w> {
         }
         let db = session.db;
         let (ran, blocked) = if command.spec.takes_all_keys(request.args) {
+            let found = match command.spec.value_keys {
+                Some(value_keys) if self.is_long() => {
+                    self.run_with_value_keys(command, value_keys, request, db, reply)
+                }
+                _ => None,
+            };
+            if let Some(ran) = found {
+                return self.finish(db, ran, None);
+            }
             let ran = self
                 .exclusively(|turn, gate| turn.run_exclusively(command, request, db, gate, reply));
             (ran, None)
@@ -311,12 +320,69 @@ impl<'w> Turn<'w> {
             self.gate = Some(gate);
             (ran, blocked)
         };
+        self.finish(db, ran, blocked)
+    }
+
+    /// What follows a command when its locks have been given back.
+    fn finish(&mut self, db: DbIndex, ran: Ran, blocked: Option<Blocked>) -> Outcome {
         self.expire_keys(db, &ran.due);
         self.serve(ran.ready);
         Outcome {
             lsn: ran.lsn,
             blocked,
         }
+    }
+
+    /// Runs a command that learns from its first key's value which keys it needs: looks at the value, locks all slots,
+    /// and begins again if the value was changed in between. `None` if it was changed again and again.
+    fn run_with_value_keys(
+        &mut self,
+        command: &'static Command,
+        value_keys: ValueKeys,
+        request: Request<'_>,
+        db: DbIndex,
+        reply: &mut Reply,
+    ) -> Option<Ran> {
+        const TRIES: usize = 8;
+        let name = request.args.get(1)?;
+        let mut ran = None;
+        for _ in 0..TRIES {
+            let mut watch = Session::new();
+            watch.db = db;
+            // First of all: whatever changes the value from here on is noticed.
+            self.watch(&mut watch, name);
+            let gate = self
+                .gate
+                .take()
+                .expect("a turn holds the gate between commands");
+            let mut ids = SmallVec::new();
+            key_slots(self.shared, db, &command.spec, request.args, &mut ids);
+            let key = self.shared.keyspace.key(name);
+            let value = gate.lock(db, key.slot).get(&key).map(Record::share);
+            if let Some(value) = value {
+                value_keys(request.args, &value, &mut |name| {
+                    ids.push(lock_order(db, self.shared.keyspace.key(name).slot));
+                });
+            }
+            let mut locks = lock_slots(self.shared, &gate, true, ids);
+            if !watch.watch_broken() {
+                ran = Some(self.run_command(
+                    command,
+                    request,
+                    db,
+                    &mut locks,
+                    Waiting::Forbidden,
+                    reply,
+                ));
+            }
+            drop(locks);
+            self.gate = Some(gate);
+            self.unwatch(&mut watch);
+            if ran.is_some() {
+                break;
+            }
+        }
+        ran
     }
 
     /// Runs a command under the exclusive gate, together with the change to whole databases that it asks for.

@@ -78,6 +78,12 @@ impl Engine {
         let shared = self.shared();
         shared.wants_log.store(false, Ordering::SeqCst);
         // A compaction holds on to the log, and one that begins ends by that.
+        if self.cancel_rewrite() {
+            // What watches Redis's log lines knows the first words.
+            tracing::info!(
+                "Killing AOF child, or what stands for it here: the compaction is cancelled"
+            );
+        }
         while self.cancel_rewrite() {
             thread::sleep(Duration::from_millis(1));
         }
