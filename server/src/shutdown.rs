@@ -85,7 +85,7 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
 pub fn call_off(server: &Server) -> bool {
     let waits = server.ending.load(Ordering::Relaxed);
     if waits {
-        tracing::warn!("Shutdown manually cancelled: the server goes on");
+        tracing::warn!("Shutdown manually aborted: the server goes on");
         server.called_off.store(true, Ordering::Relaxed);
         server.ending.store(false, Ordering::Relaxed);
         server.engine.cancel_snapshot();
