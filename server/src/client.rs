@@ -14,6 +14,8 @@ use hardtack_storage::command::CommandSpec;
 use hardtack_storage::engine::{Deliver, WaiterId};
 use parking_lot::Mutex;
 
+use crate::memory;
+
 /// One connected client, as other threads see it.
 pub struct ClientHandle {
     /// Its number, never used twice.
@@ -39,6 +41,8 @@ pub struct ClientHandle {
     /// The wait of its blocked command.
     pub waiting: Mutex<Option<WaiterId>>,
     killed: AtomicBool,
+    /// Bytes that are known to become free when the client, which is being disconnected for their sake, is gone.
+    leaving_bytes: AtomicU64,
     waker: AtomicWaker,
     delivered: Mutex<Option<(Vec<u8>, Lsn)>>,
 }
@@ -123,6 +127,16 @@ impl ClientHandle {
         }
     }
 
+    /// Disconnects the client because of the memory that it takes: so many bytes in buffers, and what it has in hand.
+    pub fn kill_for_memory(&self, bytes: u64) {
+        // A request being read, a reply being made.
+        const IN_HAND: u64 = 256 * 1024;
+        let bytes = bytes + IN_HAND;
+        self.leaving_bytes.fetch_add(bytes, Ordering::Relaxed);
+        memory::client_is_leaving(bytes);
+        self.kill();
+    }
+
     /// Notes the command that the client sent last.
     pub fn set_last_command(&self, spec: Option<&'static CommandSpec>) {
         *self.last_command.lock() = spec;
@@ -201,6 +215,7 @@ impl Clients {
             no_evict: AtomicBool::new(false),
             waiting: Mutex::new(None),
             killed: AtomicBool::new(false),
+            leaving_bytes: AtomicU64::new(0),
             waker: AtomicWaker::new(),
             delivered: Mutex::new(None),
         });
@@ -211,8 +226,10 @@ impl Clients {
 
     /// Forgets a client.
     pub fn remove(&self, id: u64) {
-        if self.by_id.lock().remove(&id).is_some() {
+        let removed = self.by_id.lock().remove(&id);
+        if let Some(handle) = removed {
             self.count.fetch_sub(1, Ordering::Relaxed);
+            memory::client_has_left(handle.leaving_bytes.swap(0, Ordering::Relaxed));
         }
     }
 

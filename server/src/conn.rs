@@ -35,6 +35,8 @@ use crate::stream::{ReadHalf, WriteHalf};
 const WINDOW: usize = 32;
 /// Requests that a connection may run before others have their turn.
 const TURN_REQUESTS: usize = 256;
+/// Bytes of replies after which a turn ends.
+const TURN_REPLY_BYTES: usize = 128 * 1024;
 /// Bytes of replies that may pile up before the connection's next requests have to wait.
 const UNSENT_MAX: usize = 1 << 20;
 /// Bytes of unsent replies from which on the limit on them is looked at.
@@ -431,6 +433,9 @@ impl Conn {
             }
             if self.client.close_after_reply {
                 return Some(Turned::Close);
+            }
+            if self.reply.bytes().len() > TURN_REPLY_BYTES {
+                return Some(Turned::More);
             }
         }
         None

@@ -10,10 +10,7 @@ use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{MissedTickBehavior, interval};
 
-use crate::client::ClientHandle;
-use crate::commands::client_memory;
-use crate::config::MemoryOrPercent;
-use crate::memory;
+use crate::eviction;
 use crate::server::Server;
 use crate::shutdown;
 
@@ -50,7 +47,6 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
                         shut_down(&server, signal);
                     }
                     rates.sample(&server);
-                    memory::used();
                     look_after_clients(&server);
                     server.migrations.close_unused();
                     let still_paused = server.pause.rest().is_some();
@@ -129,49 +125,13 @@ impl Rates {
     }
 }
 
-/// Disconnects the clients that take the most memory, until the others take no more than `memory_max` bytes.
-fn evict_clients(server: &Server, memory_max: u64) {
-    let mut clients: Vec<(usize, Arc<ClientHandle>)> = server
-        .clients
-        .all()
-        .into_iter()
-        .filter(|handle| !handle.no_evict.load(Relaxed) && !handle.is_killed())
-        .map(|handle| (client_memory(&handle), handle))
-        .collect();
-    let mut total: u64 = clients.iter().map(|(bytes, _)| *bytes as u64).sum();
-    if total <= memory_max {
-        return;
-    }
-    clients.sort_unstable_by_key(|(bytes, _)| *bytes);
-    while total > memory_max
-        && let Some((bytes, handle)) = clients.pop()
-    {
-        tracing::info!(
-            "Evicting client {} ({}), which takes {bytes} bytes",
-            handle.id,
-            handle.addr
-        );
-        handle.kill();
-        server.stats.evicted_clients.add(1);
-        total -= bytes as u64;
-    }
-}
-
 /// Disconnects clients that are idle for longer than `timeout`, or leave replies unread for too long.
 fn look_after_clients(server: &Server) {
     let config = server.config();
     let timeout_ms = u64::from(config.timeout) * 1000;
     let limit = config.client_output_buffer_limit.normal;
     let has_soft_limit = limit.soft_bytes > 0 && limit.soft_seconds > 0;
-    let memory_max = match config.maxmemory_clients {
-        MemoryOrPercent::Bytes(bytes) => bytes,
-        MemoryOrPercent::Percent(percent) => {
-            (config.maxmemory as u128 * u128::from(percent) / 100) as u64
-        }
-    };
-    if memory_max > 0 {
-        evict_clients(server, memory_max);
-    }
+    eviction::evict_clients(server);
     if timeout_ms == 0 && !has_soft_limit {
         return;
     }

@@ -11,6 +11,7 @@ use hardtack_storage::engine::{
 
 use crate::commands::{Call, Entry, Run};
 use crate::conn::Client;
+use crate::eviction;
 use crate::server::Server;
 
 /// What became of a request.
@@ -41,10 +42,14 @@ pub fn run(
     reply: &mut Reply,
 ) -> Step {
     let admitted = admit(server, client, session, entry, request.args).and_then(|entry| {
-        // Outside of a transaction the engine sees to that. Here any command counts: the queue takes memory as well.
-        if session.transaction.is_some() && !runs_inside_multi(entry.spec.name) {
-            turn.make_room(Flags::DENYOOM).map_err(Refusal::For)?;
-        }
+        // Within a transaction any command counts: the queue takes memory as well. EXEC looks at what was queued.
+        let queues = session.transaction.is_some() && !runs_inside_multi(entry.spec.name);
+        let flags = if queues {
+            Flags::DENYOOM
+        } else {
+            entry.spec.flags
+        };
+        eviction::make_room(server, turn, flags).map_err(Refusal::For)?;
         Ok(entry)
     });
     let entry = match admitted {

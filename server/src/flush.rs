@@ -71,6 +71,9 @@ impl Out {
     /// Gives up: nothing will leave any more.
     pub fn close(&self) {
         self.fail();
+        // The task that sends them may take a while to hear of it.
+        *self.buf.borrow_mut() = Vec::new();
+        self.covered.set(0);
         self.closed.wake();
         self.sent.wake();
     }
@@ -179,6 +182,7 @@ impl Flusher {
         } else {
             buf.extend_from_slice(reply);
             reply.clear();
+            reply.shrink_to(KEPT_BYTES);
         }
         out.client.seen.note_output(buf.len(), buf.capacity());
         out.lsn.set(out.lsn.get().max(lsn));

@@ -7,7 +7,7 @@ use std::fmt::{Display, Write};
 use std::sync::atomic::Ordering::Relaxed;
 
 use hardtack_storage::UnixMillis;
-use hardtack_storage::engine::{SnapshotInfo, SnapshotKind};
+use hardtack_storage::engine::{FixedBytes, SnapshotInfo, SnapshotKind};
 use hardtack_storage::log::{LogStatus, SyncPolicy};
 
 use crate::commands::client_memory;
@@ -48,9 +48,12 @@ pub fn text(server: &Server, key_counts: &KeyCounts, sections: &[&[u8]]) -> Stri
     };
     let everything = named("all") || named("everything");
     let usual = sections.is_empty() || named("default");
+    // Before the text takes its share.
+    let used = memory::used();
     let mut page = Page {
         server,
         key_counts,
+        used,
         text: String::with_capacity(8 * 1024),
     };
     for (name, is_usual, write) in SECTIONS {
@@ -67,6 +70,8 @@ pub fn text(server: &Server, key_counts: &KeyCounts, sections: &[&[u8]]) -> Stri
 struct Page<'s> {
     server: &'s Server,
     key_counts: &'s KeyCounts,
+    /// Memory allocated when INFO was asked for.
+    used: u64,
     text: String,
 }
 
@@ -187,10 +192,12 @@ fn blocked_clients(server: &Server) -> usize {
 
 /// What is known of the memory in use, in bytes.
 pub struct MemoryNumbers {
-    /// Allocated.
+    /// Allocated, without what is fixed.
     pub used: u64,
     /// The most that was ever allocated.
     pub peak: u64,
+    /// Allocated whatever the data.
+    pub fixed: FixedBytes,
     /// Allocated before any data was there.
     pub startup: u64,
     /// Taken by clients.
@@ -206,11 +213,18 @@ pub struct MemoryNumbers {
 impl MemoryNumbers {
     /// The numbers of this moment.
     pub fn now(server: &Server) -> MemoryNumbers {
+        MemoryNumbers::with_used(server, memory::used())
+    }
+
+    /// The numbers of this moment, when so many bytes are in use.
+    fn with_used(server: &Server, used: u64) -> MemoryNumbers {
         let allocator = memory::allocator();
         let clients = server.clients.all();
+        let fixed = server.engine.fixed_bytes();
         MemoryNumbers {
-            used: allocator.allocated,
-            peak: memory::peak(),
+            used: used.saturating_sub(fixed.total()),
+            peak: memory::peak().saturating_sub(fixed.total()),
+            fixed,
             startup: server.startup_memory,
             clients: clients
                 .iter()
@@ -249,7 +263,7 @@ pub fn ratio(of: u64, to: u64) -> f64 {
 fn memory_section(page: &mut Page<'_>) {
     let server = page.server;
     let config = server.config();
-    let numbers = MemoryNumbers::now(server);
+    let numbers = MemoryNumbers::with_used(server, page.used);
     let MemoryNumbers {
         used,
         peak,
@@ -305,13 +319,20 @@ fn memory_section(page: &mut Page<'_>) {
     page.field("mem_fragmentation_ratio", two(ratio(rss, used)));
     page.field("mem_fragmentation_bytes", rss as i64 - used as i64);
     page.fields([
-        ("mem_not_counted_for_evict", 0),
+        (
+            "mem_not_counted_for_evict",
+            server.engine.snapshot_info().memory.now,
+        ),
         ("mem_replication_backlog", 0),
         ("mem_total_replication_buffers", 0),
         ("mem_clients_slaves", 0),
         ("mem_clients_normal", numbers.clients),
         ("mem_cluster_links", 0),
         ("mem_aof_buffer", log_buffer),
+    ]);
+    page.fields([
+        ("mem_slot_directories", numbers.fixed.directories),
+        ("mem_log_ring", numbers.fixed.log_ring),
     ]);
     page.field("mem_allocator", memory::allocator_name());
     page.field("active_defrag_running", 0);
@@ -336,15 +357,20 @@ fn persistence(page: &mut Page<'_>) {
     let seconds = |took: Option<std::time::Duration>| took.map_or(-1, |took| took.as_secs() as i64);
     page.title("Persistence");
     page.field("loading", u8::from(server.is_loading()));
+    page.field("async_loading", 0);
+    // There is no fork: these are of the snapshot under way, and what it holds on to beyond the data.
     page.fields([
-        ("async_loading", "0"),
-        ("current_cow_peak", "0"),
-        ("current_cow_size", "0"),
-        ("current_cow_size_age", "0"),
-        ("current_fork_perc", "0.00"),
+        ("current_cow_peak", info.memory.peak),
+        ("current_cow_size", info.memory.now),
+        ("current_cow_size_age", 0),
     ]);
+    page.field(
+        "current_fork_perc",
+        format_args!("{:.2}", 100.0 * ratio(keys.0, keys.1)),
+    );
     page.field("current_save_keys_processed", keys.0);
     page.field("current_save_keys_total", keys.1);
+    snapshot_progress(page, &info);
     page.field("rdb_changes_since_last_save", engine.stats().dirty.get());
     page.field("rdb_bgsave_in_progress", u8::from(saves_for >= 0));
     page.field("rdb_last_save_time", info.last_save.0 / 1000);
@@ -352,7 +378,7 @@ fn persistence(page: &mut Page<'_>) {
     page.field("rdb_last_bgsave_time_sec", seconds(info.last_save_took));
     page.field("rdb_current_bgsave_time_sec", saves_for);
     page.field("rdb_saves", info.saves);
-    page.field("rdb_last_cow_size", 0);
+    page.field("rdb_last_cow_size", info.last_memory_peaks.0);
     {
         let report = server.load_report.lock();
         page.field("rdb_last_load_keys_expired", report.rdb_keys_expired);
@@ -371,7 +397,7 @@ fn persistence(page: &mut Page<'_>) {
     page.field("aof_rewrites", info.rewrites);
     let log_ok = log.as_ref().is_none_or(|log| log.status() == LogStatus::Ok);
     page.field("aof_last_write_status", status(log_ok));
-    page.field("aof_last_cow_size", 0);
+    page.field("aof_last_cow_size", info.last_memory_peaks.1);
     page.field("module_fork_in_progress", 0);
     page.field("module_fork_last_cow_size", 0);
     if let Some(log) = log {
@@ -386,6 +412,29 @@ fn persistence(page: &mut Page<'_>) {
             log.appended().0.saturating_sub(log.written().0),
         );
     }
+}
+
+/// How the snapshot under way comes along; -1 where that is not known.
+fn snapshot_progress(page: &mut Page<'_>, info: &SnapshotInfo) {
+    let seconds = info.running.map_or(0.0, |(_, took)| took.as_secs_f64());
+    let rate = if seconds > 0.0 {
+        info.keys.0 as f64 / seconds
+    } else {
+        0.0
+    };
+    let left = info.keys.1.saturating_sub(info.keys.0) as f64;
+    let eta = if info.running.is_some() && rate > 0.0 {
+        (left / rate).ceil() as i64
+    } else {
+        -1
+    };
+    page.field("snapshot_keys_per_sec", rate.round() as u64);
+    page.field("snapshot_eta_seconds", eta);
+    page.field("snapshot_bytes_written", info.bytes);
+    page.field(
+        "snapshot_memory_limit",
+        page.server.engine.settings().snapshot_memory_limit,
+    );
 }
 
 fn stats(page: &mut Page<'_>) {

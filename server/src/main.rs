@@ -1,5 +1,6 @@
 //! Hardtack: a Redis-compatible in-memory store that keeps what it acknowledged.
 
+mod allocator;
 mod args;
 mod client;
 mod commands;
@@ -7,6 +8,7 @@ mod config;
 mod conn;
 mod cron;
 mod dispatch;
+mod eviction;
 mod flush;
 mod info;
 mod io;
@@ -31,7 +33,7 @@ mod util;
 use std::process::ExitCode;
 
 #[global_allocator]
-static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+static ALLOCATOR: allocator::Counting = allocator::Counting;
 
 /// The version of Redis whose behaviour clients can rely on.
 pub const REDIS_VERSION: &str = "7.0.15";

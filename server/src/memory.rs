@@ -1,52 +1,52 @@
-//! How much memory the process uses, as the allocator counts it.
+//! How much memory the process uses.
+//!
+//! [`used`] is an exact count of what has been allocated ([`crate::allocator`]). What the allocator makes of that
+//! (pages, caches) and what the operating system sees is looked up only when somebody asks.
 
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use tikv_jemalloc_ctl::{epoch, epoch_mib, raw, stats, stats_print};
+use tikv_jemalloc_ctl::{epoch, raw, stats, stats_print};
 
-/// The allocator's books; looking a name up takes longer than reading it.
-struct Books {
-    epoch: epoch_mib,
-    allocated: stats::allocated_mib,
-}
+use crate::allocator;
 
-static BOOKS: LazyLock<Option<Books>> = LazyLock::new(|| {
-    Some(Books {
-        epoch: epoch::mib().ok()?,
-        allocated: stats::allocated::mib().ok()?,
-    })
-});
-
-static PEAK: AtomicU64 = AtomicU64::new(0);
+/// Memory of clients that are being disconnected because of it: it is on its way back.
+static LEAVING: AtomicU64 = AtomicU64::new(0);
 
 /// Bytes allocated.
 pub fn used() -> u64 {
-    let used = BOOKS
-        .as_ref()
-        .and_then(|books| {
-            books.epoch.advance().ok()?;
-            books.allocated.read().ok()
-        })
-        .unwrap_or(0) as u64;
-    PEAK.fetch_max(used, Ordering::Relaxed);
-    used
+    allocator::allocated()
 }
 
-/// The most bytes that [`used`] has seen.
+/// Bytes allocated, without those that will be free without anybody's doing.
+pub fn used_to_stay() -> u64 {
+    used().saturating_sub(LEAVING.load(Ordering::Relaxed))
+}
+
+/// Notes that a client which takes so many bytes is being disconnected. They are taken back with
+/// [`client_has_left`].
+pub fn client_is_leaving(bytes: u64) {
+    LEAVING.fetch_add(bytes, Ordering::Relaxed);
+}
+
+/// Notes that the client is gone, and its memory with it.
+pub fn client_has_left(bytes: u64) {
+    LEAVING.fetch_sub(bytes, Ordering::Relaxed);
+}
+
+/// The most bytes that were ever allocated at a time.
 pub fn peak() -> u64 {
-    PEAK.load(Ordering::Relaxed)
+    allocator::peak()
 }
 
 /// Begins to look for the peak anew.
 pub fn reset_peak() {
-    PEAK.store(used(), Ordering::Relaxed);
+    allocator::reset_peak();
 }
 
 /// What the allocator says of its memory, in bytes.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct AllocatorBytes {
-    /// Given out.
+    /// Given out, those in the caches of threads included.
     pub allocated: u64,
     /// In pages that hold something given out.
     pub active: u64,
@@ -56,9 +56,13 @@ pub struct AllocatorBytes {
 
 /// The allocator's numbers.
 pub fn allocator() -> AllocatorBytes {
-    let allocated = used();
+    // The numbers are those of the last time that somebody asked for new ones.
+    let refreshed = epoch::advance().is_ok();
     AllocatorBytes {
-        allocated,
+        allocated: stats::allocated::read()
+            .ok()
+            .filter(|_| refreshed)
+            .map_or_else(used, |bytes| bytes as u64),
         active: stats::active::read().map_or(0, |bytes| bytes as u64),
         resident: stats::resident::read().map_or(0, |bytes| bytes as u64),
     }

@@ -28,12 +28,14 @@ pub fn engine_settings(config: &Config) -> Settings {
         maxmemory: config.maxmemory,
         maxmemory_policy: eviction_policy(config.maxmemory_policy),
         maxmemory_samples: config.maxmemory_samples as usize,
+        eviction_tenacity: config.maxmemory_eviction_tenacity,
         lfu_log_factor: config.lfu_log_factor,
         lfu_decay_minutes: config.lfu_decay_time,
         lazyfree_expire: config.lazyfree_lazy_expire,
         lazyfree_eviction: config.lazyfree_lazy_eviction,
         rdb_compression: config.rdbcompression,
         rdb_checksum: config.rdbchecksum,
+        snapshot_memory_limit: config.snapshot_memory_limit.bytes(config.maxmemory),
         rdb_name: config.dbfilename.clone(),
         rdb_key_delay: Duration::from_micros(config.rdb_key_save_delay.max(0) as u64),
         save_rules: config
@@ -69,7 +71,7 @@ pub fn engine_options(config: &Config, recover_prefix: bool) -> Options {
             load_cut_off: config.aof_load_truncated,
             ..LogOptions::default()
         },
-        memory_used: memory::used,
+        memory_used: memory::used_to_stay,
         ..Options::new(config.dir.clone())
     }
 }

@@ -5,6 +5,7 @@
 //! * [`crash`]: a killed server keeps what it acknowledged;
 //! * [`migrate`]: keys move between servers, whatever the target does;
 //! * [`stall`]: nobody waits for another client's long command;
+//! * [`memory`]: what is counted, and that the limits hold;
 //! * [`steer`]: shutdowns called off, pauses, settings;
 //! * [`interop`]: Hardtack and redis-server start on each other's directories, and describe their commands alike.
 //!
@@ -15,6 +16,7 @@ mod clients;
 mod crash;
 mod golden;
 mod interop;
+mod memory;
 mod migrate;
 mod stall;
 mod steer;

@@ -10,6 +10,7 @@ use hardtack_storage::text::integer;
 
 use super::connection::check_name;
 use super::{Call, CallResult, DONE, ServerCommand, bad_subcommand, help};
+use crate::allocator::given_for;
 use crate::client::ClientHandle;
 use crate::conn::Replies;
 use crate::flush::KEPT_BYTES;
@@ -395,11 +396,11 @@ fn line(server: &Server, handle: &ClientHandle, itself: bool) -> String {
 /// Bytes that a client takes.
 pub fn memory(handle: &ClientHandle) -> usize {
     let seen = &handle.seen;
+    let query = seen.query_buffer.load(Relaxed) + seen.query_buffer_free.load(Relaxed);
     size_of::<ClientHandle>()
-        + seen.query_buffer.load(Relaxed)
-        + seen.query_buffer_free.load(Relaxed)
+        + given_for(query)
+        + given_for(seen.output_capacity.load(Relaxed))
         + seen.multi_memory.load(Relaxed)
-        + seen.output_capacity.load(Relaxed)
 }
 
 fn flags(handle: &ClientHandle) -> String {

@@ -127,6 +127,8 @@ fn stats(call: &mut Call<'_, '_>) {
             "keys.bytes-per-key",
             data.checked_div(keys as u64).unwrap_or(0),
         ),
+        ("slot-directories", numbers.fixed.directories),
+        ("log.ring", numbers.fixed.log_ring),
         ("dataset.bytes", numbers.dataset()),
         ("allocator.allocated", allocator.allocated),
         ("allocator.active", allocator.active),

@@ -111,6 +111,8 @@ pub struct Config {
     pub rdbcompression: bool,
     /// Write and check the snapshot's checksum.
     pub rdbchecksum: bool,
+    /// What a snapshot may hold on to beyond the data.
+    pub snapshot_memory_limit: MemoryOrPercent,
     /// Refuse writes while automatic snapshots fail.
     pub stop_writes_on_bgsave_error: bool,
     /// Whose serialised values are checked in depth.
@@ -261,6 +263,7 @@ impl Config {
             save: Vec::new(),
             rdbcompression: false,
             rdbchecksum: false,
+            snapshot_memory_limit: MemoryOrPercent::default(),
             stop_writes_on_bgsave_error: false,
             sanitize_dump_payload: SanitizePayload::default(),
             rdb_key_save_delay: 0,

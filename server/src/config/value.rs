@@ -147,6 +147,16 @@ pub enum MemoryOrPercent {
     Percent(u32),
 }
 
+impl MemoryOrPercent {
+    /// In bytes; 0 means without limit, and so does a share of a `maxmemory` that is not set.
+    pub fn bytes(self, maxmemory: u64) -> u64 {
+        match self {
+            Self::Bytes(bytes) => bytes,
+            Self::Percent(percent) => (u128::from(maxmemory) * u128::from(percent) / 100) as u64,
+        }
+    }
+}
+
 impl Default for MemoryOrPercent {
     fn default() -> Self {
         Self::Bytes(0)

@@ -16,7 +16,9 @@
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
+use super::evict::{self, Room};
 use super::registry::{Presence, Waiter};
 use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
@@ -55,6 +57,7 @@ pub struct Worker {
     effects: Effects,
     /// For its short turns, once it has had one.
     turns: Option<Arc<TurnCounter>>,
+    pool: evict::Pool,
 }
 
 /// How a turn is inside the keyspace.
@@ -77,6 +80,7 @@ pub struct Turn<'w> {
     counter: Option<&'w TurnCounter>,
     pub(super) log: &'w mut LogAccess,
     pub(super) effects: &'w mut Effects,
+    pub(super) pool: &'w mut evict::Pool,
     pub(super) now: UnixMillis,
     replay: bool,
 }
@@ -128,6 +132,7 @@ impl Worker {
             log: LogAccess::default(),
             effects: Effects::default(),
             turns: None,
+            pool: evict::Pool::default(),
         }
     }
 
@@ -145,13 +150,20 @@ impl Worker {
             Some(counter),
             &mut self.log,
             &mut self.effects,
+            &mut self.pool,
         )
     }
 
     /// Begins a batch that may take long: its commands mark the slots that they are about to lock. For threads that
     /// nobody waits for.
     pub fn long_turn(&mut self) -> Turn<'_> {
-        Turn::begin(self.engine.shared(), None, &mut self.log, &mut self.effects)
+        Turn::begin(
+            self.engine.shared(),
+            None,
+            &mut self.log,
+            &mut self.effects,
+            &mut self.pool,
+        )
     }
 }
 
@@ -169,6 +181,7 @@ impl<'w> Turn<'w> {
         counter: Option<&'w TurnCounter>,
         log: &'w mut LogAccess,
         effects: &'w mut Effects,
+        pool: &'w mut evict::Pool,
     ) -> Turn<'w> {
         let mut turn = Turn {
             shared,
@@ -178,6 +191,7 @@ impl<'w> Turn<'w> {
             counter,
             log,
             effects,
+            pool,
             now: UnixMillis::now(),
             replay: false,
         };
@@ -455,12 +469,20 @@ impl<'w> Turn<'w> {
         if self.settings.maxmemory == 0 || self.replay || self.settings.keep_due {
             return Ok(());
         }
-        let enough = super::evict::make_room(self);
-        if enough || !flags.has(Flags::DENYOOM) {
-            Ok(())
-        } else {
-            Err(CommandError::OutOfMemory)
+        match evict::make_room(self, self.settings.eviction_budget()) {
+            Room::None if flags.has(Flags::DENYOOM) => Err(CommandError::OutOfMemory),
+            _ => Ok(()),
         }
+    }
+
+    /// Whether memory is above its limit.
+    pub fn is_short_of_memory(&self) -> bool {
+        self.settings.maxmemory != 0 && !self.replay && evict::is_over(self)
+    }
+
+    /// Evicts keys for at most `budget`; whether there is more to do.
+    pub(super) fn evict_some(&mut self, budget: Duration) -> bool {
+        evict::make_room(self, Some(budget)) == Room::Soon
     }
 
     /// Runs a command under `locks` and appends what it changed.
@@ -810,7 +832,7 @@ pub(super) fn change_whole_keyspace(
         }
     };
     if matches!(change, WholeKeyspace::FlushAll) {
-        shared.persistence.cancel_background_save();
+        shared.persistence.cancel_for_flush(shared.log().is_some());
     }
     let mut watched = Vec::new();
     for &db in &affected {

@@ -14,6 +14,8 @@ mod registry;
 mod reload;
 mod session;
 mod settings;
+#[cfg(test)]
+mod snapshot_tests;
 mod stats;
 mod switch;
 #[cfg(test)]
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
 pub use load::{LoadError, LoadReport, OnProgress};
-pub use persist::{BeginError, SnapshotInfo, SnapshotKind};
+pub use persist::{BeginError, SnapshotInfo, SnapshotKind, SnapshotMemoryInfo};
 pub use registry::{Deliver, WaiterId};
 pub use reload::{PresentKeys, ReloadError, ReloadOptions};
 pub use session::{Queued, Session, Transaction};
@@ -101,7 +103,7 @@ pub struct Options {
     pub appendonly: bool,
     /// How the log is kept.
     pub log: LogOptions,
-    /// Bytes of memory in use, for `maxmemory`.
+    /// Bytes of memory in use, for `maxmemory`; those that will be free without anybody's doing may be left out.
     pub memory_used: fn() -> u64,
 }
 
@@ -446,6 +448,12 @@ impl Engine {
         &self.shared.stats
     }
 
+    /// Bytes of memory that directories of slots and the log's ring take, whatever the data; `maxmemory` does not
+    /// count them.
+    pub fn fixed_bytes(&self) -> FixedBytes {
+        self.shared().fixed_bytes()
+    }
+
     /// Values that wait to be dropped in the background, and how many have been.
     pub fn lazyfree_counts(&self) -> (u64, u64) {
         self.shared.reaper.counts()
@@ -490,6 +498,22 @@ impl Engine {
     pub fn end_session(&self, session: &mut Session) {
         session.transaction = None;
         session.forget_watch(&self.shared.registry);
+    }
+}
+
+/// Bytes of memory that do not depend on the data.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct FixedBytes {
+    /// The directories of slots, of each database that was ever used.
+    pub directories: u64,
+    /// The log's ring.
+    pub log_ring: u64,
+}
+
+impl FixedBytes {
+    /// All of them.
+    pub fn total(self) -> u64 {
+        self.directories + self.log_ring
     }
 }
 

@@ -48,6 +48,12 @@ pub struct SnapshotInfo {
     pub running: Option<(SnapshotKind, Duration)>,
     /// Keys written and keys in all, of the one that is being written.
     pub keys: (u64, u64),
+    /// Bytes written of it.
+    pub bytes: u64,
+    /// What it holds on to beyond the data.
+    pub memory: SnapshotMemoryInfo,
+    /// The most that the last SAVE or BGSAVE held on to, and the last compaction.
+    pub last_memory_peaks: (u64, u64),
     /// When the RDB file was last written, or the server started.
     pub last_save: UnixMillis,
     /// How the last SAVE or BGSAVE ended.
@@ -66,6 +72,33 @@ pub struct SnapshotInfo {
     pub rewrites: u64,
     /// Snapshots in the background that were begun.
     pub begun: u64,
+}
+
+/// What a snapshot holds on to beyond the data, in bytes.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SnapshotMemoryInfo {
+    /// At this moment.
+    pub now: u64,
+    /// At most so far.
+    pub peak: u64,
+    /// At most ever, or it fails; 0: no limit.
+    pub limit: u64,
+}
+
+impl SnapshotMemoryInfo {
+    fn of(progress: &SnapshotProgress) -> SnapshotMemoryInfo {
+        let Some(memory) = progress.memory.get() else {
+            return SnapshotMemoryInfo::default();
+        };
+        SnapshotMemoryInfo {
+            now: memory.bytes() as u64,
+            peak: memory.peak() as u64,
+            limit: match memory.limit() {
+                usize::MAX => 0,
+                limit => limit as u64,
+            },
+        }
+    }
 }
 
 /// State of the snapshots of one engine.
@@ -96,6 +129,9 @@ impl Persistence {
         let info = SnapshotInfo {
             running: None,
             keys: (0, 0),
+            bytes: 0,
+            memory: SnapshotMemoryInfo::default(),
+            last_memory_peaks: (0, 0),
             last_save: UnixMillis::now(),
             last_save_ok: true,
             last_save_took: None,
@@ -147,6 +183,11 @@ impl Persistence {
             return;
         };
         let took = Some(running.began.elapsed());
+        let memory_peak = SnapshotMemoryInfo::of(&running.progress).peak;
+        match running.kind {
+            SnapshotKind::Save => state.info.last_memory_peaks.0 = memory_peak,
+            SnapshotKind::Rewrite => state.info.last_memory_peaks.1 = memory_peak,
+        }
         if !ok && running.progress.cancelled.load(Ordering::Relaxed) {
             // That was asked for: it says nothing about the disk.
             return;
@@ -169,16 +210,18 @@ impl Persistence {
         }
     }
 
-    /// Ends a BGSAVE that is under way: the data it writes have just been thrown away.
-    pub fn cancel_background_save(&self) {
-        let state = self.state.lock();
-        let save = state
-            .running
-            .as_ref()
-            .filter(|running| running.kind == SnapshotKind::Save && running.in_background);
-        if let Some(running) = save {
-            running.progress.cancelled.store(true, Ordering::Relaxed);
-        }
+    /// Ends a snapshot that is under way in the background: the data it writes, and holds on to, have just been thrown
+    /// away. A compaction is begun anew.
+    ///
+    /// Not so the first base of a log that is being turned on: nothing would turn it on again.
+    pub fn cancel_for_flush(&self, log_is_on: bool) {
+        let mut state = self.state.lock();
+        let running = state.running.as_ref().filter(|running| {
+            running.in_background && (running.kind == SnapshotKind::Save || log_is_on)
+        });
+        let Some(running) = running else { return };
+        running.progress.cancelled.store(true, Ordering::Relaxed);
+        state.rewrite_scheduled |= running.kind == SnapshotKind::Rewrite;
     }
 
     pub fn info(&self) -> SnapshotInfo {
@@ -191,6 +234,8 @@ impl Persistence {
                 progress.keys_done.load(Ordering::Relaxed),
                 progress.keys_total.load(Ordering::Relaxed),
             );
+            info.bytes = progress.bytes_done.load(Ordering::Relaxed);
+            info.memory = SnapshotMemoryInfo::of(progress);
         }
         info
     }
@@ -220,6 +265,21 @@ impl Shared {
                 return None;
             }
         }
+    }
+
+    /// Cuts the keyspace for a snapshot whose memory is limited, and says so in the books.
+    pub(super) fn cut(
+        &self,
+        gate: &mut ExclusiveGate<'_>,
+        progress: &SnapshotProgress,
+    ) -> Option<SnapshotCut> {
+        let limit = match self.settings.load().snapshot_memory_limit {
+            0 => usize::MAX,
+            limit => usize::try_from(limit).unwrap_or(usize::MAX),
+        };
+        let cut = gate.begin_snapshot_within(limit)?;
+        progress.memory.get_or_init(|| cut.memory());
+        Some(cut)
     }
 
     /// Writes a cut as an RDB.
@@ -336,7 +396,7 @@ impl Engine {
             shared.persistence.end(false);
             return Err(BeginError::Failed("it was cancelled".into()));
         };
-        let Some(cut) = gate.begin_snapshot() else {
+        let Some(cut) = shared.cut(&mut gate, &progress) else {
             shared.persistence.end(false);
             return Err(BeginError::InProgress(SnapshotKind::Save));
         };
@@ -403,7 +463,7 @@ impl Engine {
             Ok(ticket) => ticket,
             Err(error) => return failed(error.to_string()),
         };
-        let Some(cut) = gate.begin_snapshot() else {
+        let Some(cut) = shared.cut(&mut gate, &progress) else {
             log.abort_rewrite(ticket);
             return failed("a snapshot is in progress".into());
         };
@@ -433,7 +493,11 @@ impl Engine {
                 Err(error) => tracing::warn!("Background AOF rewrite failed: {error}"),
             },
             Err(error) => {
-                tracing::warn!("Background AOF rewrite failed: {error}");
+                if error.kind() == io::ErrorKind::Interrupted {
+                    tracing::info!("The background AOF rewrite was cancelled");
+                } else {
+                    tracing::warn!("Background AOF rewrite failed: {error}");
+                }
                 log.abort_rewrite(ticket);
             }
         }

@@ -8,7 +8,7 @@ use std::thread;
 use crate::keyspace::{DetachedDb, Record, ValueRef};
 
 enum Garbage {
-    Record(#[expect(dead_code, reason = "kept to be dropped elsewhere")] Record),
+    Record(Record),
     Database(DetachedDb),
 }
 
@@ -20,7 +20,10 @@ pub(super) struct Reaper {
 
 #[derive(Default)]
 struct Progress {
+    /// Values, and bytes of those that came alone.
     pending: AtomicU64,
+    pending_bytes: AtomicU64,
+    pending_databases: AtomicU64,
     freed: AtomicU64,
 }
 
@@ -34,8 +37,12 @@ impl Reaper {
             .spawn(move || {
                 for garbage in work {
                     let objects = garbage.objects();
+                    let (bytes, databases) = (garbage.bytes(), garbage.databases());
                     drop(garbage);
                     done.pending.fetch_sub(objects, Ordering::Relaxed);
+                    done.pending_bytes.fetch_sub(bytes, Ordering::Relaxed);
+                    done.pending_databases
+                        .fetch_sub(databases, Ordering::Relaxed);
                     done.freed.fetch_add(objects, Ordering::Relaxed);
                 }
             })?;
@@ -66,6 +73,21 @@ impl Reaper {
         )
     }
 
+    /// Bytes, roughly, of single values that wait to be dropped.
+    pub fn pending_bytes(&self) -> u64 {
+        self.progress.pending_bytes.load(Ordering::Relaxed)
+    }
+
+    /// Whether anything waits to be dropped.
+    pub fn is_behind(&self) -> bool {
+        self.progress.pending.load(Ordering::Relaxed) > 0
+    }
+
+    /// Whether a database waits to be dropped, or is being.
+    pub fn drops_database(&self) -> bool {
+        self.progress.pending_databases.load(Ordering::Relaxed) > 0
+    }
+
     /// Forgets how many values were dropped.
     pub fn reset(&self) {
         self.progress.freed.store(0, Ordering::Relaxed);
@@ -75,6 +97,12 @@ impl Reaper {
         self.progress
             .pending
             .fetch_add(garbage.objects(), Ordering::Relaxed);
+        self.progress
+            .pending_bytes
+            .fetch_add(garbage.bytes(), Ordering::Relaxed);
+        self.progress
+            .pending_databases
+            .fetch_add(garbage.databases(), Ordering::Relaxed);
         // If the thread is gone the garbage comes back and is dropped here.
         let _ = self.queue.send(garbage);
     }
@@ -86,5 +114,16 @@ impl Garbage {
             Garbage::Record(_) => 1,
             Garbage::Database(database) => database.len() as u64,
         }
+    }
+
+    fn bytes(&self) -> u64 {
+        match self {
+            Garbage::Record(record) => record.memory_bytes() as u64,
+            Garbage::Database(_) => 0,
+        }
+    }
+
+    fn databases(&self) -> u64 {
+        u64::from(matches!(self, Garbage::Database(_)))
     }
 }

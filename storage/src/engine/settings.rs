@@ -40,6 +40,14 @@ impl EvictionPolicy {
         )
     }
 
+    /// Whether any key is as good as any other.
+    pub fn is_random(self) -> bool {
+        matches!(
+            self,
+            EvictionPolicy::AllKeysRandom | EvictionPolicy::VolatileRandom
+        )
+    }
+
     /// Whether only keys with a time to live may go.
     pub fn is_volatile(self) -> bool {
         use EvictionPolicy::*;
@@ -69,6 +77,8 @@ pub struct Settings {
     pub maxmemory_policy: EvictionPolicy,
     /// Keys looked at for each one evicted.
     pub maxmemory_samples: usize,
+    /// How long one command may evict, 0 to 100: 50 µs a step up to 10, from there 15 % more each; 100: no limit.
+    pub eviction_tenacity: u32,
     /// How fast the use counter saturates.
     pub lfu_log_factor: u32,
     /// Minutes after which the use counter is halved; 0: never.
@@ -86,6 +96,8 @@ pub struct Settings {
     pub rdb_compression: bool,
     /// Whether RDB output carries a checksum.
     pub rdb_checksum: bool,
+    /// Bytes that a snapshot may hold on to beyond the data before it fails; 0: no limit.
+    pub snapshot_memory_limit: u64,
     /// Name of the RDB file in the data directory.
     pub rdb_name: String,
     /// Testing: delay per key while a snapshot is written.
@@ -111,6 +123,7 @@ impl Default for Settings {
             maxmemory: 0,
             maxmemory_policy: EvictionPolicy::NoEviction,
             maxmemory_samples: 5,
+            eviction_tenacity: 10,
             lfu_log_factor: 10,
             lfu_decay_minutes: 1,
             active_expire: true,
@@ -119,6 +132,7 @@ impl Default for Settings {
             lazyfree_eviction: false,
             rdb_compression: true,
             rdb_checksum: true,
+            snapshot_memory_limit: 256 << 20,
             rdb_name: "dump.rdb".into(),
             rdb_key_delay: Duration::ZERO,
             save_rules: Vec::new(),

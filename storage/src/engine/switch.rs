@@ -232,7 +232,7 @@ impl Engine {
         let Some(mut gate) = shared.enter_for_cut(progress) else {
             return give_up(log, ticket, "it was cancelled");
         };
-        let Some(cut) = gate.begin_snapshot() else {
+        let Some(cut) = shared.cut(&mut gate, progress) else {
             drop(gate);
             return give_up(log, ticket, "a snapshot is in progress");
         };

@@ -14,20 +14,20 @@ use crate::disk::testing::FailingDisk;
 use crate::log::SyncPolicy;
 
 /// One client of an engine.
-struct Client {
+pub(super) struct Client {
     worker: Worker,
     session: Session,
 }
 
 impl Client {
-    fn of(engine: &Engine) -> Client {
+    pub(super) fn of(engine: &Engine) -> Client {
         Client {
             worker: engine.worker(),
             session: Session::new(),
         }
     }
 
-    fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
+    pub(super) fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
         let mut reply = Reply::new();
         let command = command::find(args[0]).expect("a known command");
         self.worker.turn().run(
@@ -41,7 +41,11 @@ impl Client {
         reply.take()
     }
 
-    fn line(&mut self, line: &str) -> String {
+    pub(super) fn select(&mut self, db: DbIndex) {
+        self.session.db = db;
+    }
+
+    pub(super) fn line(&mut self, line: &str) -> String {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         String::from_utf8_lossy(&self.run(&args)).into_owned()
     }
@@ -73,7 +77,7 @@ impl Client {
     }
 
     /// A digest of all databases.
-    fn digest(&mut self) -> String {
+    pub(super) fn digest(&mut self) -> String {
         let command = command::find(b"debug|digest").expect("the digest is a command");
         let mut reply = Reply::new();
         self.worker.turn().run(

@@ -15,11 +15,13 @@
 //! (database, slot), then, inside this module, a cut's side queue. Neither gate nor slots are held across an
 //! await, and a thread that holds the gate does not enter it again.
 //!
-//! Databases are made when they are first locked; one that was never used costs a few words.
+//! A database's directory of slots is made when one of them is first locked, and takes 1 MiB; a database that was
+//! never used costs a few words. [`directory_bytes`] says how much all of them take.
 
 pub mod cut;
 pub mod hash;
 mod long;
+mod long_string;
 mod prefetch;
 pub mod record;
 pub mod slot;
@@ -27,13 +29,13 @@ mod slot_set;
 pub mod table;
 
 use std::ops::Deref;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use crossbeam_utils::CachePadded;
 use crossbeam_utils::sync::{ShardedLock, ShardedLockReadGuard, ShardedLockWriteGuard};
 
-pub use cut::{SnapshotCut, WalkProgress};
+pub use cut::{CutEntry, KeptString, SnapshotCut, SnapshotMemory, WalkProgress};
 pub use hash::KeyRef;
 pub use long::{LongPass, SlotMarks, TurnCounter, TurnMark};
 pub use record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
@@ -97,6 +99,15 @@ struct Data {
     volatile: SlotSet,
     /// The last cut this data was part of: its epoch, and in the low 16 bits the number the database had.
     cut: AtomicU64,
+}
+
+/// Databases' data in this process.
+static DIRECTORIES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes that the directories of slots take in this process, without the tables that hold the records.
+pub fn directory_bytes() -> usize {
+    const ONE: usize = SLOTS * size_of::<Slot>() + 2 * SLOTS / 8 + size_of::<Data>();
+    DIRECTORIES.load(Ordering::Relaxed) * ONE
 }
 
 /// Changed under slot locks, summed without any; a shard alone may be negative for a moment.
@@ -263,6 +274,23 @@ impl Gate {
         used.next(from).or_else(|| used.next(0))
     }
 
+    /// A slot that has keys with an expiry, as [`random_used_slot`](Self::random_used_slot) finds one that has keys.
+    pub fn random_volatile_slot(&self, db: DbIndex, rng: &mut impl rand::Rng) -> Option<u16> {
+        let volatile = &self.data(db)?.volatile;
+        let from = rng.next_u32() as u16 % SLOTS as u16;
+        volatile.next(from).or_else(|| volatile.next(0))
+    }
+
+    /// Whether writers save old states for a snapshot.
+    fn is_cut_open(&self) -> bool {
+        self.side.as_ref().is_some_and(|side| side.is_open())
+    }
+
+    /// Bytes that the running snapshot holds on to beyond the data; 0 if there is none.
+    pub fn snapshot_bytes(&self) -> usize {
+        self.side.as_ref().map_or(0, |side| side.bytes())
+    }
+
     /// The snapshot epoch that writes are stamped with.
     pub fn snapshot_epoch(&self) -> u32 {
         self.epoch
@@ -361,12 +389,18 @@ impl ExclusiveGate<'_> {
     /// Cuts the keyspace: everything written so far is in the snapshot, nothing written later is. `None` if a
     /// snapshot is running.
     pub fn begin_snapshot(&mut self) -> Option<SnapshotCut> {
+        self.begin_snapshot_within(usize::MAX)
+    }
+
+    /// Cuts the keyspace as [`begin_snapshot`](Self::begin_snapshot) does, for a snapshot that may hold on to no more
+    /// than `memory_max` bytes beyond the data, and fails rather than exceed that.
+    pub fn begin_snapshot_within(&mut self, memory_max: usize) -> Option<SnapshotCut> {
         let gate = &mut *self.gate;
-        if gate.side.as_ref().is_some_and(|side| side.is_open()) {
+        if gate.side.as_ref().is_some_and(|side| side.is_running()) {
             return None;
         }
         gate.epoch += 1;
-        let side = Arc::new(SideQueues::new());
+        let side = Arc::new(SideQueues::new(memory_max));
         gate.side = Some(Arc::clone(&side));
         let databases =
             gate.databases
@@ -423,6 +457,7 @@ impl Database {
 
 impl Data {
     fn new() -> Arc<Data> {
+        DIRECTORIES.fetch_add(1, Ordering::Relaxed);
         Arc::new(Data {
             slots: std::iter::repeat_with(Slot::default).take(SLOTS).collect(),
             counters: Default::default(),
@@ -473,6 +508,12 @@ impl Data {
             .map(|shard| shard.keys.load(Ordering::Relaxed))
             .sum();
         usize::try_from(sum).unwrap_or(0)
+    }
+}
+
+impl Drop for Data {
+    fn drop(&mut self) {
+        DIRECTORIES.fetch_sub(1, Ordering::Relaxed);
     }
 }
 

@@ -16,9 +16,9 @@
 //! Flags: bits 0-1 the string's kind, or 3 for a collection; bit 2 `OUT_OF_LINE`; bit 3 `EXPIRES`; bit 4 `WIDE`.
 //! Fields after offset 8 are unaligned. A key of 16 bytes with a value of 100 takes 127 bytes.
 //!
-//! Strings up to [`INLINE_VALUE_MAX`] bytes are inline. Longer ones are a `triomphe::Arc<Vec<u8>>`, which a
-//! snapshot shares and a writer copies on its first write; collections are a boxed [`Object`], whose clone
-//! shares its structure.
+//! Strings up to [`INLINE_VALUE_MAX`] bytes are inline. Longer ones are a [`LongString`], of which a snapshot gets a
+//! view and a writer keeps the pieces that it changes; collections are a boxed [`Object`], whose clone shares its
+//! structure.
 //!
 //! The pointer carries 16 bits of the key's hash in its top bits, for the table's use only (see
 //! [`super::table`]); every access masks them off. Addresses in user space have 48 bits on the platforms we
@@ -35,8 +35,7 @@ use std::ptr::{self, NonNull};
 use std::slice;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use triomphe::Arc;
-
+use super::long_string::{self, LongString, StringView};
 use crate::types::UnixMillis;
 use crate::value::Object;
 
@@ -90,7 +89,7 @@ pub struct Record {
     tagged: NonNull<u8>,
 }
 
-// SAFETY: a record owns its allocation like a `Box`; what it holds (bytes, `Arc<Vec<u8>>`, `Object`) is required
+// SAFETY: a record owns its allocation like a `Box`; what it holds (bytes, `LongString`, `Object`) is required
 // to be `Send` and `Sync` by `assert_shareable` below, and its two mutable-through-`&` fields are atomics.
 unsafe impl Send for Record {}
 // SAFETY: as above.
@@ -99,7 +98,7 @@ unsafe impl Sync for Record {}
 const _: () = {
     const fn assert_shareable<T: Send + Sync>() {}
     assert_shareable::<Object>();
-    assert_shareable::<Arc<Vec<u8>>>();
+    assert_shareable::<LongString>();
     assert!(size_of::<Option<Record>>() == 8);
     assert!(size_of::<Fixed>() == FIXED_LEN);
 };
@@ -107,7 +106,7 @@ const _: () = {
 /// What a record's value is made from.
 enum Payload<'a> {
     Inline(&'a [u8], StringKind),
-    Shared(Arc<Vec<u8>>, StringKind),
+    Long(LongString, StringKind),
     Object(Box<Object>),
     /// An out-of-line pointer with its kind, from a record that gives it up.
     Moved(*mut u8, u8),
@@ -122,6 +121,10 @@ struct Shape {
 }
 
 impl Shape {
+    fn is_long_string(self) -> bool {
+        self.flags & OUT_OF_LINE != 0 && self.flags & KIND_MASK != KIND_OBJECT
+    }
+
     fn value_len_at(self) -> usize {
         FIXED_LEN + if self.flags & WIDE != 0 { 8 } else { 1 }
     }
@@ -160,7 +163,7 @@ impl Record {
         if value.len() <= INLINE_VALUE_MAX {
             Record::build(key, Payload::Inline(value, kind), expire)
         } else {
-            Record::build(key, Payload::Shared(Arc::new(value.to_vec()), kind), expire)
+            Record::string_owned(key, value.to_vec(), kind, expire)
         }
     }
 
@@ -174,7 +177,7 @@ impl Record {
         if value.len() <= INLINE_VALUE_MAX {
             Record::build(key, Payload::Inline(&value, kind), expire)
         } else {
-            Record::build(key, Payload::Shared(Arc::new(value), kind), expire)
+            Record::build(key, Payload::Long(LongString::new(value), kind), expire)
         }
     }
 
@@ -211,8 +214,9 @@ impl Record {
         }
         let kind = string_kind(shape.flags);
         if shape.flags & OUT_OF_LINE != 0 {
-            // SAFETY: a long string's pointer came from `Arc::into_raw`; the record holds a reference.
-            return ValueRef::Str(unsafe { &*self.pointer(shape).cast::<Vec<u8>>() }, kind);
+            // SAFETY: a long string's pointer came from `LongString::into_raw`; the record is that owner.
+            let string = unsafe { &*self.pointer(shape).cast::<long_string::Shared>() };
+            return ValueRef::Str(string.bytes(), kind);
         }
         // SAFETY: `build` wrote `value_len` bytes at `value_at`, inside the allocation.
         ValueRef::Str(
@@ -231,29 +235,48 @@ impl Record {
         Some(unsafe { &mut *self.pointer(shape).cast::<Object>() })
     }
 
-    /// A long string, to be changed in place (first copied if a snapshot shares it); its kind becomes `Raw`.
-    /// `None` for a collection and for a string that is inline.
-    pub fn string_mut(&mut self) -> Option<&mut Vec<u8>> {
+    /// Writes into a long string, which grows as needed; its kind becomes `Raw`. False, with nothing changed, for a
+    /// collection and for a string that is inline.
+    pub fn write_long(&mut self, offset: usize, value: &[u8]) -> bool {
         let shape = self.shape();
-        if shape.flags & KIND_MASK == KIND_OBJECT || shape.flags & OUT_OF_LINE == 0 {
-            return None;
+        if !shape.is_long_string() {
+            return false;
         }
-        // SAFETY: the pointer came from `Arc::into_raw`. The record's reference is moved out here and a new one
-        // written back below; should the copy panic, `ManuallyDrop` leaves the old reference in place.
-        let mut shared = ManuallyDrop::new(unsafe {
-            Arc::from_raw(self.pointer(shape).cast::<Vec<u8>>().cast_const())
-        });
-        Arc::make_mut(&mut shared);
-        let unshared = Arc::into_raw(ManuallyDrop::into_inner(shared)).cast_mut();
-        // SAFETY: an out-of-line record has eight bytes for a pointer at `pointer_at`.
-        unsafe {
-            self.at(shape.pointer_at())
-                .cast::<*mut u8>()
-                .write_unaligned(unshared.cast())
+        let mut taken = TakenString {
+            place: self.at(shape.pointer_at()),
+            // SAFETY: the pointer came from `into_raw` and stands for the record's handle, which is put back.
+            string: ManuallyDrop::new(unsafe { LongString::from_raw(self.pointer(shape).cast()) }),
         };
+        taken.string.write(offset, value);
+        drop(taken);
         self.set_flags((shape.flags & !KIND_MASK) | StringKind::Raw as u8);
-        // SAFETY: `make_mut` made the record's reference the only one, and `&mut self` guards it.
-        Some(unsafe { &mut *unshared })
+        true
+    }
+
+    /// A long string's handle, not to be dropped.
+    fn long_string(&self) -> Option<ManuallyDrop<LongString>> {
+        let shape = self.shape();
+        // SAFETY: the pointer came from `into_raw`; `ManuallyDrop` leaves the handle to the record.
+        shape
+            .is_long_string()
+            .then(|| ManuallyDrop::new(unsafe { LongString::from_raw(self.pointer(shape).cast()) }))
+    }
+
+    /// A view of a long string, for a snapshot; `None` for any other value.
+    pub(super) fn view(&self) -> Option<StringView> {
+        self.long_string().map(|string| string.view())
+    }
+
+    /// Bytes that a snapshot may still hold on to when this record is gone.
+    pub(super) fn bytes_left_to_snapshot(&self) -> usize {
+        match self.value() {
+            ValueRef::Object(object) if object.is_small() => 0,
+            ValueRef::Object(object) => object.memory_bytes(),
+            ValueRef::Str(bytes, _) => match self.long_string() {
+                Some(string) if string.is_viewed() => bytes.len(),
+                _ => 0,
+            },
+        }
     }
 
     /// A short string's bytes, resized to `len` (the first bytes are kept, new ones are zero), to be written; its
@@ -346,17 +369,12 @@ impl Record {
 
     /// A cheap copy: shares a collection's structure and a long string, copies an inline value.
     pub fn share(&self) -> Record {
-        let shape = self.shape();
         let payload = match self.value() {
             ValueRef::Object(object) => Payload::Object(Box::new(object.clone())),
-            ValueRef::Str(_, kind) if shape.flags & OUT_OF_LINE != 0 => {
-                // SAFETY: the pointer came from `Arc::into_raw`; `ManuallyDrop` keeps the record's reference.
-                let shared = ManuallyDrop::new(unsafe {
-                    Arc::from_raw(self.pointer(shape).cast::<Vec<u8>>().cast_const())
-                });
-                Payload::Shared(Arc::clone(&shared), kind)
-            }
-            ValueRef::Str(bytes, kind) => Payload::Inline(bytes, kind),
+            ValueRef::Str(bytes, kind) => match self.long_string() {
+                Some(string) => Payload::Long(string.share(), kind),
+                None => Payload::Inline(bytes, kind),
+            },
         };
         let copy = Record::build(self.key(), payload, self.expire_at());
         copy.set_access(self.access());
@@ -374,18 +392,17 @@ impl Record {
         let own = self.shape().layout().size();
         match self.value() {
             ValueRef::Object(object) => own + object.memory_bytes(),
-            ValueRef::Str(bytes, _) if self.is_out_of_line() => {
-                own + size_of::<Vec<u8>>() + 8 + bytes.len()
-            }
-            ValueRef::Str(..) => own,
+            ValueRef::Str(..) => own + self.long_string().map_or(0, |string| string.heap_bytes()),
         }
     }
 
-    /// The bytes of a shared copy that are surely extra once its origin is changed: all but a collection's parts.
+    /// The bytes of a shared copy that are surely extra: all but what a clone shares.
     pub(super) fn memory_bytes_unshared(&self) -> usize {
         match self.value() {
-            ValueRef::Object(_) => self.shape().layout().size() + size_of::<Object>(),
-            ValueRef::Str(..) => self.memory_bytes(),
+            ValueRef::Object(object) if !object.is_small() => {
+                self.shape().layout().size() + size_of::<Object>()
+            }
+            _ => self.memory_bytes(),
         }
     }
 
@@ -410,7 +427,7 @@ impl Record {
     fn build(key: &[u8], payload: Payload<'_>, expire: Option<UnixMillis>) -> Record {
         let (mut flags, inline) = match &payload {
             Payload::Inline(bytes, kind) => (*kind as u8, *bytes),
-            Payload::Shared(_, kind) => (*kind as u8 | OUT_OF_LINE, &[][..]),
+            Payload::Long(_, kind) => (*kind as u8 | OUT_OF_LINE, &[][..]),
             Payload::Object(_) => (KIND_OBJECT | OUT_OF_LINE, &[][..]),
             Payload::Moved(_, kind) => (*kind | OUT_OF_LINE, &[][..]),
         };
@@ -466,7 +483,7 @@ impl Record {
             ptr::copy_nonoverlapping(inline.as_ptr(), at(shape.value_at()), inline.len());
             let pointer = match payload {
                 Payload::Inline(..) => ptr::null_mut(),
-                Payload::Shared(shared, _) => Arc::into_raw(shared).cast_mut().cast::<u8>(),
+                Payload::Long(string, _) => string.into_raw().cast_mut().cast::<u8>(),
                 Payload::Object(object) => Box::into_raw(object).cast::<u8>(),
                 Payload::Moved(pointer, _) => pointer,
             };
@@ -559,6 +576,26 @@ impl Record {
     }
 }
 
+/// A long string's handle while it is changed, and may become another. It goes back where it came from.
+struct TakenString {
+    /// Where the record has its pointer.
+    place: *mut u8,
+    string: ManuallyDrop<LongString>,
+}
+
+impl Drop for TakenString {
+    fn drop(&mut self) {
+        // SAFETY: the handle is not used after this.
+        let raw = unsafe { ManuallyDrop::take(&mut self.string) }.into_raw();
+        // SAFETY: the place has eight bytes for a pointer, in a record that outlives this and is borrowed mutably.
+        unsafe {
+            self.place
+                .cast::<*mut u8>()
+                .write_unaligned(raw.cast_mut().cast())
+        };
+    }
+}
+
 impl Drop for Record {
     fn drop(&mut self) {
         let shape = self.shape();
@@ -568,8 +605,8 @@ impl Drop for Record {
                 // SAFETY: the pointer came from `Box::into_raw` and belongs to this record alone.
                 drop(unsafe { Box::from_raw(pointer.cast::<Object>()) });
             } else {
-                // SAFETY: the pointer came from `Arc::into_raw`; this gives back the record's one reference.
-                drop(unsafe { Arc::from_raw(pointer.cast::<Vec<u8>>().cast_const()) });
+                // SAFETY: the pointer came from `into_raw` and stands for the record's handle.
+                drop(unsafe { LongString::from_raw(pointer.cast()) });
             }
         }
         // SAFETY: the allocation was made in `build` with this very layout.
@@ -606,12 +643,8 @@ mod tests {
 
     impl Record {
         /// A long string that the test goes on sharing, to see when it is freed.
-        pub(in crate::keyspace) fn string_shared(key: &[u8], value: &Arc<Vec<u8>>) -> Record {
-            Record::build(
-                key,
-                Payload::Shared(Arc::clone(value), StringKind::Raw),
-                None,
-            )
+        pub(in crate::keyspace) fn string_shared(key: &[u8], value: &LongString) -> Record {
+            Record::build(key, Payload::Long(value.share(), StringKind::Raw), None)
         }
     }
 
@@ -694,13 +727,13 @@ mod tests {
     fn long_string_is_copied_on_first_write_only_if_shared() {
         let mut record = Record::string_owned(b"k", vec![b'a'; 3000], StringKind::Embstr, None);
         let address = bytes(&record).as_ptr();
-        record.string_mut().unwrap()[0] = b'b';
+        assert!(record.write_long(0, b"b"));
         assert_eq!(bytes(&record).as_ptr(), address);
         assert!(matches!(record.value(), ValueRef::Str(_, StringKind::Raw)));
 
         let shared = record.share();
         assert_eq!(bytes(&shared).as_ptr(), address);
-        record.string_mut().unwrap().extend_from_slice(b"more");
+        assert!(record.write_long(3000, b"more"));
         assert_eq!(bytes(&record).len(), 3004);
         assert_eq!((bytes(&shared).len(), bytes(&shared)[0]), (3000, b'b'));
         drop(record);
@@ -711,8 +744,8 @@ mod tests {
     fn short_strings_and_collections_have_no_string_to_change() {
         assert!(
             Record::string(b"k", b"v", StringKind::Raw, None)
-                .string_mut()
-                .is_none()
+                .write_long(0, b"x")
+                .eq(&false)
         );
         assert!(
             Record::string(b"k", b"v", StringKind::Raw, None)
@@ -728,20 +761,16 @@ mod tests {
 
     #[test]
     fn dropping_frees_what_is_shared() {
-        let owner = Arc::new(vec![1u8; 4000]);
-        let record = Record::build(
-            b"k",
-            Payload::Shared(Arc::clone(&owner), StringKind::Raw),
-            None,
-        );
+        let owner = LongString::new(vec![1u8; 4000]);
+        let record = Record::string_shared(b"k", &owner);
         let shared = record.share();
-        assert_eq!(Arc::strong_count(&owner), 3);
+        assert_eq!(owner.owners(), 3);
         let mut record = record.with_key(b"other");
         record.set_expire(Some(UnixMillis(5)));
-        assert_eq!(Arc::strong_count(&owner), 3);
+        assert_eq!(owner.owners(), 3);
         drop(record);
         drop(shared);
-        assert_eq!(Arc::strong_count(&owner), 1);
+        assert_eq!(owner.owners(), 1);
     }
 
     #[test]

@@ -8,16 +8,13 @@ use std::ops::Deref;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use super::cut::SideQueues;
+use super::cut::{Kept, SideQueues};
 use super::hash::KeyRef;
-use super::record::{INLINE_VALUE_MAX, Record, StringKind, ValueRef};
+use super::record::{Record, StringKind, ValueRef};
 use super::table::Table;
 use super::{Data, Database, Gate};
 use crate::types::{DbIndex, Lsn, UnixMillis};
-use crate::value::Object;
-
-/// Spare room that a long string gets when it grows, unless its own length or an eighth of it says otherwise.
-const SPARE_MIN: usize = 1024 * 1024;
+use crate::value::{Object, shared_with_snapshot};
 
 /// A slot's header, one cache line.
 #[repr(align(64))]
@@ -141,6 +138,7 @@ impl<'g> SlotGuard<'g> {
             volatile: &mut inner.volatile,
             data: self.data,
             slot: self.slot,
+            in_cut: self.gate.is_cut_open(),
         })
     }
 
@@ -265,11 +263,16 @@ impl<'g> SlotGuard<'g> {
             return Displaced::Nothing;
         };
         match self.preserve() {
-            Some(preserve) if preserve.needs(&old) => {
-                preserve.give(old);
-                Displaced::ToSnapshot
+            Some(preserve) if preserve.needs(&old) => match preserve.give(old) {
+                None => Displaced::ToSnapshot,
+                Some(unwanted) => Displaced::Record(unwanted),
+            },
+            _ => {
+                if self.gate.is_cut_open() {
+                    shared_with_snapshot::note(old.bytes_left_to_snapshot());
+                }
+                Displaced::Record(old)
             }
-            _ => Displaced::Record(old),
         }
     }
 
@@ -277,7 +280,11 @@ impl<'g> SlotGuard<'g> {
     fn preserve(&self) -> Option<Preserve<'g>> {
         let side = self.gate.side.as_deref()?;
         let epoch = self.gate.epoch;
-        if self.inner.walked_epoch == epoch || !side.is_open() {
+        if !side.is_open() {
+            return None;
+        }
+        side.hold(shared_with_snapshot::take(epoch));
+        if self.inner.walked_epoch == epoch {
             return None;
         }
         let db = self.data.number_at_cut(epoch)?;
@@ -313,18 +320,24 @@ impl Preserve<'_> {
         record.epoch() < self.epoch
     }
 
-    /// Hands a record over for good: all its memory is the snapshot's.
-    fn give(&self, record: Record) {
-        self.side
-            .push(self.db, self.slot, record.memory_bytes(), record);
+    /// Hands a record over for good: all its memory is the snapshot's. Returns it if the snapshot is over.
+    fn give(&self, record: Record) -> Option<Record> {
+        let bytes = record.memory_bytes();
+        match self
+            .side
+            .push(self.db, self.slot, bytes, Kept::Record(record))
+        {
+            Some(Kept::Record(record)) => Some(record),
+            _ => None,
+        }
     }
 
-    /// Hands a copy over of a record that lives on: a collection costs what is changed of it afterwards, which
-    /// is not known here.
+    /// Hands a copy over of a record that lives on. What a large value costs beyond that shows when it is changed.
     fn share(&self, record: &Record) {
-        let copy = record.share();
-        self.side
-            .push(self.db, self.slot, copy.memory_bytes_unshared(), copy);
+        let kept = Kept::of(record);
+        let bytes = kept.bytes();
+        // If the snapshot is over, the copy is dropped here: it is small, or shares.
+        drop(self.side.push(self.db, self.slot, bytes, kept));
     }
 }
 
@@ -334,6 +347,8 @@ pub struct RecordMut<'a> {
     volatile: &'a mut usize,
     data: &'a Data,
     slot: u16,
+    /// A snapshot is running.
+    in_cut: bool,
 }
 
 impl Deref for RecordMut<'_> {
@@ -352,11 +367,6 @@ impl<'a> RecordMut<'a> {
     /// The collection, for as long as the slot is borrowed; `None` for a string.
     pub fn into_object_mut(self) -> Option<&'a mut Object> {
         self.record.object_mut()
-    }
-
-    /// A long string; `None` for a collection or a short string. Its kind becomes `Raw`.
-    pub fn string_mut(&mut self) -> Option<&mut Vec<u8>> {
-        self.record.string_mut()
     }
 
     /// Sets or removes the expiry.
@@ -384,28 +394,30 @@ impl<'a> RecordMut<'a> {
         }
     }
 
-    /// A string's bytes, resized to `len` (new ones are zero), to be changed in place; its kind becomes `Raw`.
-    /// `None` for a collection. Growing a long string again and again takes linear time in all.
-    pub fn string_resized(&mut self, len: usize) -> Option<&mut [u8]> {
+    /// Writes into a string, whose kind becomes `Raw`; one that ends before `offset` is continued with zeros. False,
+    /// with nothing changed, for a collection. Growing a long string again and again takes linear time in all.
+    pub fn write_string(&mut self, offset: usize, value: &[u8]) -> bool {
         let ValueRef::Str(bytes, _) = self.record.value() else {
-            return None;
+            return false;
         };
-        if !self.record.is_out_of_line() {
-            if len <= INLINE_VALUE_MAX {
-                return self.record.inline_mut(len, StringKind::Raw);
-            }
-            let mut long = Vec::with_capacity(len);
-            long.extend_from_slice(bytes);
-            long.resize(len, 0);
-            drop(self.replace_value(long, StringKind::Raw));
+        let range = offset..offset + value.len();
+        let len = bytes.len().max(range.end);
+        if self.record.write_long(offset, value) {
+            return true;
         }
-        let long = self.record.string_mut()?;
-        if len > long.capacity() {
-            let spare = len.min((len / 8).max(SPARE_MIN));
-            long.reserve_exact(len - long.len() + spare);
+        if let Some(bytes) = self.record.inline_mut(len, StringKind::Raw) {
+            bytes[range].copy_from_slice(value);
+            return true;
         }
+        let ValueRef::Str(bytes, _) = self.record.value() else {
+            return false;
+        };
+        let mut long = Vec::with_capacity(len);
+        long.extend_from_slice(bytes);
         long.resize(len, 0);
-        Some(long)
+        long[range].copy_from_slice(value);
+        drop(self.replace_value(long, StringKind::Raw));
+        true
     }
 
     /// Makes the value a collection, keeping key, expiry and access data. Returns the old record.
@@ -418,6 +430,9 @@ impl<'a> RecordMut<'a> {
         record.set_access(self.record.access());
         record.set_epoch(self.record.epoch());
         record.set_tag(self.record.tag());
+        if self.in_cut {
+            shared_with_snapshot::note(self.record.bytes_left_to_snapshot());
+        }
         std::mem::replace(self.record, record)
     }
 }

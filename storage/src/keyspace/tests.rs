@@ -7,6 +7,8 @@ use std::thread;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 
+use super::cut::Kept;
+use super::long_string::LongString;
 use super::*;
 use crate::types::UnixMillis;
 use crate::value::{Limits, List, Object};
@@ -75,9 +77,22 @@ fn members(next: impl Fn(u16) -> Option<u16>) -> impl Iterator<Item = u16> {
 /// Walks a cut to its end, a few entries at a time, and checks that no key comes twice.
 fn walk(cut: &mut SnapshotCut, max_entries: usize) -> State {
     let mut all = State::new();
-    let mut collect = |db: DbIndex, record: &Record| {
-        let twice = all.insert((db, record.key().to_vec()), seen(record));
-        assert!(twice.is_none(), "{record:?} of database {db} came twice");
+    let mut collect = |db: DbIndex, entry: CutEntry<'_>| {
+        let (key, found) = match entry {
+            CutEntry::Record(record) => (record.key().to_vec(), seen(record)),
+            CutEntry::String(string) => {
+                let mut value = Vec::new();
+                while string.read_piece(&mut value) {}
+                assert_eq!(value.len(), string.value_len());
+                (string.key().to_vec(), (string.expire_at(), value))
+            }
+        };
+        let twice = all.insert((db, key.clone()), found);
+        assert!(
+            twice.is_none(),
+            "{} of database {db} came twice",
+            key.escape_ascii()
+        );
     };
     for db in cut.databases().collect::<Vec<_>>() {
         for slot in 0..SLOTS as u16 {
@@ -160,8 +175,9 @@ fn random_write(gate: &Gate, rng: &mut SmallRng) {
             let Some(mut record) = slot.get_mut(&key) else {
                 return;
             };
-            if let Some(string) = record.string_mut() {
-                string.push(rng.random());
+            let offset = rng.random_range(0..2_000);
+            if record.write_string(offset, &rng.random::<u64>().to_le_bytes()) {
+                // It may be longer now.
             } else if let Some(Object::List(list)) = record.object_mut() {
                 list.set(rng.random_range(0..5), &[rng.random()], &Limits::default());
                 list.push_back(&[rng.random()], &Limits::default());
@@ -349,7 +365,8 @@ fn abandoned_cut_keeps_nothing_and_asks_for_nothing() {
         Displaced::Record(_)
     ));
     // A writer that had seen the snapshot running just before.
-    side.push(0, 0, 100, string(b"late", b""));
+    let late = Kept::Record(string(b"late", b""));
+    assert!(side.push(0, 0, 100, late).is_some());
     drop(gate);
     assert!(keyspace.enter_exclusive().begin_snapshot().is_some());
 }
@@ -357,7 +374,7 @@ fn abandoned_cut_keeps_nothing_and_asks_for_nothing() {
 #[test]
 fn values_are_freed_with_the_last_holder() {
     let keyspace = Keyspace::new(2);
-    let items = triomphe::Arc::new(vec![1; 2_000]);
+    let items = LongString::new(vec![1; 2_000]);
     let key = keyspace.key(b"k");
     let insert = |db| {
         let record = Record::string_shared(key.bytes, &items);
@@ -365,26 +382,22 @@ fn values_are_freed_with_the_last_holder() {
     };
     insert(0);
     insert(1);
-    assert_eq!(triomphe::Arc::strong_count(&items), 3);
+    assert_eq!(items.owners(), 3);
     let mut gate = keyspace.enter_exclusive();
     let cut = gate.begin_snapshot().unwrap();
     drop(gate.take_db(0));
-    assert_eq!(
-        triomphe::Arc::strong_count(&items),
-        3,
-        "the cut holds the flushed database"
-    );
+    assert_eq!(items.owners(), 3, "the cut holds the flushed database");
     drop(gate);
     let _ = keyspace.enter().lock(1, key.slot).remove(&key);
-    assert_eq!(triomphe::Arc::strong_count(&items), 3, "and the old value");
+    assert_eq!(items.owners(), 3, "and the old value");
     drop(cut);
-    assert_eq!(triomphe::Arc::strong_count(&items), 1);
+    assert_eq!(items.owners(), 1);
     insert(1);
     drop(keyspace.enter_exclusive().take_db(1));
-    assert_eq!(triomphe::Arc::strong_count(&items), 1);
+    assert_eq!(items.owners(), 1);
     insert(0);
     drop(keyspace);
-    assert_eq!(triomphe::Arc::strong_count(&items), 1);
+    assert_eq!(items.owners(), 1);
 }
 
 #[test]

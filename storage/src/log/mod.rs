@@ -80,7 +80,7 @@ pub use recovery::{
     BaseLoaded, CutTail, Damage, OpenError, RecoverMode, RecoveryReport, ReplayError, ReplayTarget,
 };
 pub use rewrite::{RewriteError, RewriteTicket, history_to_drop};
-pub use ring::RECORD_BYTES_MAX;
+pub use ring::{RECORD_BYTES_MAX, ring_bytes};
 pub use segment::{FramedFrom, SegmentInfo};
 pub use single::{SingleFile, load_single_file};
 pub use sync::SyncPolicy;

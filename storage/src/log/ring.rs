@@ -31,7 +31,7 @@
 use std::cell::{Cell, UnsafeCell};
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_utils::CachePadded;
@@ -122,6 +122,20 @@ pub(super) struct Published {
     pub inside_record_from: Option<Lsn>,
 }
 
+/// Bytes that the rings of this process take.
+static RING_BYTES: AtomicUsize = AtomicUsize::new(0);
+
+/// Bytes of memory that the logs of this process take for their rings, whatever is in them.
+pub fn ring_bytes() -> usize {
+    RING_BYTES.load(Ordering::Relaxed)
+}
+
+impl Drop for Ring {
+    fn drop(&mut self) {
+        RING_BYTES.fetch_sub(self.bytes.len(), Ordering::Relaxed);
+    }
+}
+
 impl Ring {
     /// A ring of at least `capacity` bytes (rounded up to a power of two) whose stream goes on at `start`.
     ///
@@ -135,6 +149,7 @@ impl Ring {
         assert!(start.0 <= LSN_MASK, "an LSN has {LSN_BITS} bits");
         let capacity = capacity.next_power_of_two().max(64);
         let bytes: Box<[u8]> = vec![0u8; capacity].into_boxed_slice();
+        RING_BYTES.fetch_add(capacity, Ordering::Relaxed);
         // SAFETY: `UnsafeCell<u8>` has the same layout as `u8`, and the box is ours alone.
         let bytes = unsafe { Box::from_raw(Box::into_raw(bytes) as *mut [UnsafeCell<u8>]) };
         let ring = Arc::new(Ring {

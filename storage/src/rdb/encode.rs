@@ -28,6 +28,11 @@ const COMPRESS_LEN_MIN: usize = 21;
 const VAIN_MAX: u32 = 64;
 /// only one of so many is tried, until one does.
 const TRIED_OF_VAIN: u32 = 16;
+/// Longer strings are never compressed either: they would be in memory another time, or two.
+pub const COMPRESS_LEN_MAX: usize = 16 << 20;
+
+/// Bytes after which a large collection is passed on.
+pub const PIECE_BYTES: usize = 64 * 1024;
 
 /// Scratch space beyond this is given back after use.
 const PACKED_KEPT_MAX: usize = 1 << 20;
@@ -54,6 +59,30 @@ impl Encoder {
 
     /// Appends a key with its value.
     pub fn entry(&mut self, out: &mut Vec<u8>, key: &[u8], value: ValueRef<'_>, meta: &Meta) {
+        self.entry_in_pieces(out, key, value, meta, &mut |_| {});
+    }
+
+    /// Appends a key with its value, and has `pass_on` take from the buffer whenever there are [`PIECE_BYTES`] in it, so
+    /// that a large collection need not be in memory twice.
+    pub fn entry_in_pieces(
+        &mut self,
+        out: &mut Vec<u8>,
+        key: &[u8],
+        value: ValueRef<'_>,
+        meta: &Meta,
+        pass_on: &mut dyn FnMut(&mut Vec<u8>),
+    ) {
+        self.entry_head(out, key, value_type(value), meta);
+        self.value(out, value, pass_on);
+    }
+
+    /// Appends a key whose value is a string of `len` bytes. The bytes follow as they are: the caller appends them.
+    pub fn long_string_head(&mut self, out: &mut Vec<u8>, key: &[u8], len: u64, meta: &Meta) {
+        self.entry_head(out, key, ValueType::String, meta);
+        put_length(out, len);
+    }
+
+    fn entry_head(&mut self, out: &mut Vec<u8>, key: &[u8], value_type: ValueType, meta: &Meta) {
         if let Some(expire) = meta.expire {
             out.push(opcode::EXPIRE_MS);
             out.extend_from_slice(&expire.0.to_le_bytes());
@@ -68,18 +97,27 @@ impl Encoder {
             }
             None => {}
         }
-        out.push(value_type(value) as u8);
+        out.push(value_type as u8);
         self.string(out, key);
-        self.value(out, value);
     }
 
     /// Appends type and value, as DUMP has them.
     pub(super) fn typed_value(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>) {
         out.push(value_type(value) as u8);
-        self.value(out, value);
+        self.value(out, value, &mut |_| {});
     }
 
-    fn value(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>) {
+    fn value(
+        &mut self,
+        out: &mut Vec<u8>,
+        value: ValueRef<'_>,
+        pass_on: &mut dyn FnMut(&mut Vec<u8>),
+    ) {
+        let mut pass_on_full = |out: &mut Vec<u8>| {
+            if out.len() >= PIECE_BYTES {
+                pass_on(out);
+            }
+        };
         let object = match value {
             ValueRef::String(bytes) => return self.string(out, bytes),
             ValueRef::Int(int) => return put_int(out, int),
@@ -88,13 +126,19 @@ impl Encoder {
         match object {
             Object::List(list) => {
                 put_length(out, list.len() as u64);
-                list.iter().for_each(|element| self.string(out, element));
+                for element in list.iter() {
+                    self.string(out, element);
+                    pass_on_full(out);
+                }
             }
             Object::Set(set) => match set.ints() {
                 Some(ints) => self.intset(out, ints),
                 None => {
                     put_length(out, set.len() as u64);
-                    set.iter().for_each(|member| self.string(out, &member));
+                    for member in set.iter() {
+                        self.string(out, &member);
+                        pass_on_full(out);
+                    }
                 }
             },
             Object::Hash(hash) => {
@@ -102,6 +146,7 @@ impl Encoder {
                 for (field, value) in hash.iter() {
                     self.string(out, field);
                     self.string(out, value);
+                    pass_on_full(out);
                 }
             }
             Object::ZSet(zset) => {
@@ -109,6 +154,7 @@ impl Encoder {
                 for (member, score) in zset.iter() {
                     self.string(out, member);
                     out.extend_from_slice(&score.to_le_bytes());
+                    pass_on_full(out);
                 }
             }
         }
@@ -122,7 +168,7 @@ impl Encoder {
         {
             return put_int(out, int);
         }
-        if bytes.len() >= COMPRESS_LEN_MIN
+        if (COMPRESS_LEN_MIN..=COMPRESS_LEN_MAX).contains(&bytes.len())
             && let Some(compressor) = &mut self.compressor
             && let vain = &mut self.vain[bytes.len().ilog2() as usize]
             && is_worth_a_try(vain)

@@ -48,7 +48,7 @@ mod write;
 
 pub use crc64::{Crc64, crc64};
 pub use dump::{RestoreError, Restored, dump, restore};
-pub use encode::{Encoder, ValueRef, encode_select};
+pub use encode::{COMPRESS_LEN_MAX, Encoder, PIECE_BYTES, ValueRef, encode_select};
 pub use error::{Feature, RdbError, Refused};
 pub use format::{Access, Meta, VERSION_READ_MAX, VERSION_WRITE};
 pub use read::{Checksum, LoadOptions, LoadTarget, Loaded, load_slice, load_stream, verify_slice};

@@ -26,12 +26,16 @@ use rand::{Rng, RngExt};
 use smallvec::SmallVec;
 use triomphe::Arc;
 
+use super::shared_with_snapshot::{note, own};
+
 /// What a [`Dict`] stores: something with a key in it, cheap to clone.
 pub trait Entry: Clone {
     /// The bytes that identify the entry.
     fn key(&self) -> &[u8];
     /// What the entry owns on the heap.
     fn heap_bytes(&self) -> usize;
+    /// What others still hold of it when the table lets go of it.
+    fn bytes_left(&self) -> usize;
 }
 
 /// Average entries per segment above which one more segment is made.
@@ -47,6 +51,12 @@ const POSITION_END: u64 = 1 << POSITION_BITS;
 type Segment<E> = HashTable<E>;
 
 struct Page<E>(SmallVec<[Arc<Segment<E>>; 1]>);
+
+impl<E> Page<E> {
+    fn bytes(&self) -> usize {
+        self.0.len() * size_of::<Arc<Segment<E>>>()
+    }
+}
 
 impl<E> Clone for Page<E> {
     fn clone(&self) -> Page<E> {
@@ -148,7 +158,8 @@ impl<E: Entry> Dict<E> {
     /// The segment for writing: its page and itself are copied if a clone shares them.
     #[inline]
     fn segment_mut(&mut self, index: usize) -> &mut Segment<E> {
-        Arc::make_mut(&mut Arc::make_mut(&mut self.pages[index / PAGE]).0[index % PAGE])
+        let page = own(&mut self.pages[index / PAGE], Page::bytes);
+        own(&mut page.0[index % PAGE], Segment::allocation_size)
     }
 
     /// The entry with this key.
@@ -169,6 +180,7 @@ impl<E: Entry> Dict<E> {
         let index = self.locate(hash).0;
         let segment = self.segment_mut(index);
         if let Some(old) = segment.find_mut(inner_hash(hash), |old| old.key() == entry.key()) {
+            note(old.bytes_left());
             return Some(std::mem::replace(old, entry));
         }
         segment.insert_unique(inner_hash(hash), entry, |entry| {
@@ -193,6 +205,7 @@ impl<E: Entry> Dict<E> {
             .find_entry(inner_hash(hash), |entry| entry.key() == key)
             .ok()?;
         let (entry, _) = found.remove();
+        note(entry.bytes_left());
         self.len -= 1;
         if self.segments > 1 && self.len < self.segments * LOAD_MIN {
             self.merge();
@@ -226,7 +239,7 @@ impl<E: Entry> Dict<E> {
         if new_index.is_multiple_of(PAGE) {
             self.pages.push(Arc::new(Page(SmallVec::new())));
         }
-        Arc::make_mut(&mut self.pages[new_index / PAGE])
+        own(&mut self.pages[new_index / PAGE], Page::bytes)
             .0
             .push(Arc::new(leave));
         self.segments += 1;
@@ -235,7 +248,7 @@ impl<E: Entry> Dict<E> {
     /// Takes the last segment away and gives its entries back to the one it came from.
     fn merge(&mut self) {
         let last = self.segments - 1;
-        let page = Arc::make_mut(&mut self.pages[last / PAGE]);
+        let page = own(&mut self.pages[last / PAGE], Page::bytes);
         let Some(segment) = page.0.pop() else { return };
         if page.0.is_empty() {
             self.pages.pop();
@@ -251,7 +264,7 @@ impl<E: Entry> Dict<E> {
     }
 
     fn segment_slot(&mut self, index: usize) -> &mut Arc<Segment<E>> {
-        &mut Arc::make_mut(&mut self.pages[index / PAGE]).0[index % PAGE]
+        &mut own(&mut self.pages[index / PAGE], Page::bytes).0[index % PAGE]
     }
 
     /// All entries, in no particular order.
@@ -354,7 +367,10 @@ impl<E: Entry> Dict<E> {
 fn drain<E: Entry>(segment: Arc<Segment<E>>) -> impl Iterator<Item = E> {
     match Arc::try_unwrap(segment) {
         Ok(table) => table.into_iter(),
-        Err(shared) => (*shared).clone().into_iter(),
+        Err(shared) => {
+            note(shared.allocation_size());
+            (*shared).clone().into_iter()
+        }
     }
 }
 

@@ -8,7 +8,7 @@ use rand::{Rng, RngExt};
 use super::dict::{Dict, Entry};
 use super::limits::{SMALL_BYTES_MAX, SMALL_ENTRIES_MAX};
 use super::packed::{Packed, entry_bytes};
-use super::{Limits, SharedBytes, shared_heap_bytes};
+use super::{Limits, SharedBytes, bytes_left, shared_heap_bytes};
 
 /// A map from fields to values.
 #[derive(Clone)]
@@ -53,6 +53,9 @@ impl Entry for Pair {
     }
     fn heap_bytes(&self) -> usize {
         shared_heap_bytes(self.0.slice.len())
+    }
+    fn bytes_left(&self) -> usize {
+        bytes_left(&self.0, 1)
     }
 }
 
@@ -182,6 +185,11 @@ impl Hash {
                 visit(field, value);
             }),
         }
+    }
+
+    /// Whether it is in the small form, which a clone copies.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Form::Small(_))
     }
 
     /// The name of the form, as OBJECT ENCODING gives it.

@@ -12,6 +12,7 @@ use triomphe::Arc;
 
 use super::Limits;
 use super::packed::{self, Packed, entry_bytes};
+use super::shared_with_snapshot::{note, own};
 use super::tree::{self, Item, Tree};
 
 /// One end of a list.
@@ -36,6 +37,15 @@ enum Form {
 /// Never empty within a tree.
 #[derive(Clone)]
 struct Chunk(Arc<Packed>);
+
+impl Chunk {
+    /// Notes what others hold of it.
+    fn let_go(self) {
+        if !self.0.is_unique() {
+            note(self.0.heap_bytes());
+        }
+    }
+}
 
 impl Item for Chunk {
     type Key = ();
@@ -187,7 +197,7 @@ impl List {
         match &mut self.0 {
             Form::One(packed) => packed.replace(position, element),
             Form::Many(tree) => tree.update(position, |chunk, at| {
-                Arc::make_mut(&mut chunk.0).replace(at, element)
+                own(&mut chunk.0, Packed::heap_bytes).replace(at, element)
             }),
         }
         true
@@ -213,7 +223,7 @@ impl List {
             {
                 let at = at + (position - neighbour);
                 tree.update(neighbour, |chunk, _| {
-                    Arc::make_mut(&mut chunk.0).insert(at, element)
+                    own(&mut chunk.0, Packed::heap_bytes).insert(at, element)
                 });
                 return;
             }
@@ -223,7 +233,7 @@ impl List {
             && at > 0
         {
             let tail = tree.update(position, |chunk, at| {
-                Arc::make_mut(&mut chunk.0).split_off(at)
+                own(&mut chunk.0, Packed::heap_bytes).split_off(at)
             });
             tree.insert(position, Chunk(Arc::new(tail)));
             self.insert(position, element, limits);
@@ -257,9 +267,11 @@ impl List {
                     .get(position)
                     .is_some_and(|(chunk, _)| chunk.0.len() == 1)
                 {
-                    tree.remove(position);
+                    tree.remove(position).let_go();
                 } else {
-                    tree.update(position, |chunk, at| Arc::make_mut(&mut chunk.0).remove(at));
+                    tree.update(position, |chunk, at| {
+                        own(&mut chunk.0, Packed::heap_bytes).remove(at)
+                    });
                     join_neighbours(tree, position);
                 }
             }
@@ -281,7 +293,7 @@ impl List {
                     let here = (chunk.0.len() - at).min(end - start);
                     if here < chunk.0.len() {
                         tree.update(start, |chunk, at| {
-                            Arc::make_mut(&mut chunk.0).remove_range(at, at + here)
+                            own(&mut chunk.0, Packed::heap_bytes).remove_range(at, at + here)
                         });
                         end -= here;
                     }
@@ -291,10 +303,11 @@ impl List {
                     && end > start
                 {
                     tree.update(end, |chunk, at| {
-                        Arc::make_mut(&mut chunk.0).remove_range(0, at)
+                        own(&mut chunk.0, Packed::heap_bytes).remove_range(0, at)
                     });
                     end -= at;
                 }
+                note_range(tree, start..end);
                 tree.remove_range(start..end);
                 join_neighbours(tree, start);
             }
@@ -341,11 +354,12 @@ impl List {
                 {
                     let (len, removed) = (chunk.0.len(), selection.removed_in(&chunk.0));
                     if removed == len {
-                        tree.remove(at);
+                        tree.remove(at).let_go();
                         selection.removed += len;
                     } else if removed > 0 {
                         tree.update(at, |chunk, _| {
-                            Arc::make_mut(&mut chunk.0).retain(|found| selection.keeps(found));
+                            own(&mut chunk.0, Packed::heap_bytes)
+                                .retain(|found| selection.keeps(found));
                         });
                     } else {
                         selection.stay -= matches(chunk.0.iter(), value).min(selection.stay);
@@ -417,6 +431,11 @@ impl List {
     /// The number of chunks; walks them.
     pub fn chunk_count(&self) -> usize {
         self.chunks().count()
+    }
+
+    /// Whether it is in the small form, which a clone copies.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Form::One(_))
     }
 
     /// The name of the form, as OBJECT ENCODING gives it.
@@ -519,7 +538,10 @@ fn join_up_to(tree: &mut Tree<Chunk>, end: usize) {
 /// Adds the chunk at `right` to the one before it, which begins at `left`.
 fn join_chunks(tree: &mut Tree<Chunk>, left: usize, right: usize) {
     let tail = tree.remove(right);
-    tree.update(left, |chunk, _| Arc::make_mut(&mut chunk.0).append(&tail.0));
+    tree.update(left, |chunk, _| {
+        own(&mut chunk.0, Packed::heap_bytes).append(&tail.0)
+    });
+    tail.let_go();
 }
 
 /// Joins the chunk around `position` with a neighbour if one of them is nearly empty.
@@ -540,6 +562,16 @@ fn join_neighbours(tree: &mut Tree<Chunk>, position: usize) {
         _ => return,
     };
     join_chunks(tree, left, right);
+}
+
+/// Notes what is left of a range of whole chunks when it is removed, as its middle has it.
+fn note_range(tree: &Tree<Chunk>, range: Range<usize>) {
+    if let Some((chunk, _)) = tree.get(range.start + range.len() / 2)
+        && !range.is_empty()
+        && !chunk.0.is_unique()
+    {
+        note(chunk.0.heap_bytes().saturating_mul(range.len()) / chunk.0.len().max(1));
+    }
 }
 
 /// A chunk below this many bytes is joined with a neighbour ...

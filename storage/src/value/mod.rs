@@ -26,6 +26,7 @@ mod list;
 mod object;
 pub mod packed;
 mod set;
+pub(crate) mod shared_with_snapshot;
 mod tree;
 mod zset;
 mod zset_bounds;
@@ -46,6 +47,15 @@ pub(crate) type SharedBytes = triomphe::ThinArc<(), u8>;
 
 fn shared(bytes: &[u8]) -> SharedBytes {
     SharedBytes::from_header_and_slice((), bytes)
+}
+
+/// What is left of a byte string when `own` references to it are gone.
+fn bytes_left(bytes: &SharedBytes, own: usize) -> usize {
+    if SharedBytes::strong_count(bytes) > own {
+        shared_heap_bytes(bytes.slice.len())
+    } else {
+        0
+    }
 }
 
 /// What a [`SharedBytes`] of `len` bytes takes on the heap: reference count, length, bytes.

@@ -64,6 +64,16 @@ impl Object {
         }
     }
 
+    /// Whether it is in a small form, which a clone copies; large ones are shared.
+    pub fn is_small(&self) -> bool {
+        match self {
+            Object::List(list) => list.is_small(),
+            Object::Set(set) => set.is_small(),
+            Object::Hash(hash) => hash.is_small(),
+            Object::ZSet(zset) => zset.is_small(),
+        }
+    }
+
     /// Whether dropping it takes long enough to do it on another thread.
     pub fn is_large(&self) -> bool {
         match self {

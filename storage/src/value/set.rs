@@ -9,7 +9,7 @@ use std::ops::Deref;
 use rand::{Rng, RngExt};
 
 use super::dict::{Dict, Entry};
-use super::{Limits, SharedBytes, shared, shared_heap_bytes};
+use super::{Limits, SharedBytes, bytes_left, shared, shared_heap_bytes};
 use crate::text::integer::{self, IntText};
 
 /// However high the limit is set, more integers than this go into the large form: an insertion moves half of them.
@@ -34,6 +34,9 @@ impl Entry for Element {
     }
     fn heap_bytes(&self) -> usize {
         shared_heap_bytes(self.0.slice.len())
+    }
+    fn bytes_left(&self) -> usize {
+        bytes_left(&self.0, 1)
     }
 }
 
@@ -205,6 +208,11 @@ impl Set {
             }
             Form::Large(dict) => dict.scan(cursor, count, |element| visit(element.key())),
         }
+    }
+
+    /// Whether it is in the small form, which a clone copies.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Form::Ints(_))
     }
 
     /// The name of the form, as OBJECT ENCODING gives it.

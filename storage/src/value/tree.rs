@@ -14,6 +14,8 @@ use std::ops::Range;
 use smallvec::SmallVec;
 use triomphe::Arc;
 
+use super::shared_with_snapshot::own;
+
 /// Most items in a leaf.
 pub(super) const LEAF_MAX: usize = 64;
 /// Most children of an inner node.
@@ -82,6 +84,14 @@ impl<T: Item> Node<T> {
         match self {
             Node::Leaf(items) => items.len(),
             Node::Inner(children) => children.len(),
+        }
+    }
+
+    /// What a copy takes.
+    fn bytes(&self) -> usize {
+        match self {
+            Node::Leaf(items) => size_of_val(items.as_slice()),
+            Node::Inner(children) => size_of_val(children.as_slice()),
         }
     }
 
@@ -373,7 +383,7 @@ fn split_point(count: usize, at: usize) -> usize {
 
 /// Inserts below `node`; returns the new right neighbour if the node had to be split.
 fn insert<T: Item>(node: &mut Arc<Node<T>>, position: usize, item: T) -> Option<Child<T>> {
-    match Arc::make_mut(node) {
+    match own(node, Node::bytes) {
         Node::Leaf(items) => {
             let (at, rest) = find_item(items, position);
             debug_assert_eq!(rest, 0, "items are inserted between items");
@@ -413,7 +423,7 @@ fn insert_split<V>(vec: &mut Vec<V>, at: usize, value: V, max: usize) -> Option<
 
 /// Removes below `node` the item that covers `position`. The node may be left empty.
 fn remove<T: Item>(node: &mut Arc<Node<T>>, position: usize) -> T {
-    match Arc::make_mut(node) {
+    match own(node, Node::bytes) {
         Node::Leaf(items) => {
             let (at, _) = find_item(items, position);
             items.remove(at)
@@ -433,7 +443,7 @@ fn remove<T: Item>(node: &mut Arc<Node<T>>, position: usize) -> T {
 }
 
 fn remove_range<T: Item>(node: &mut Arc<Node<T>>, range: Range<usize>) {
-    match Arc::make_mut(node) {
+    match own(node, Node::bytes) {
         Node::Leaf(items) => {
             let (from, _) = find_item(items, range.start);
             let (to, rest) = find_item(items, range.end);
@@ -499,7 +509,7 @@ fn join<T: Item>(children: &mut Vec<Child<T>>, at: usize) {
     let left = &mut children[at];
     left.weight += right.weight;
     match (
-        Arc::make_mut(&mut left.node),
+        own(&mut left.node, Node::bytes),
         Arc::unwrap_or_clone(right.node),
     ) {
         (Node::Leaf(left), Node::Leaf(mut right)) => left.append(&mut right),
@@ -513,7 +523,7 @@ fn update<T: Item, R>(
     position: usize,
     change: impl FnOnce(&mut T, usize) -> R,
 ) -> (R, isize) {
-    match Arc::make_mut(node) {
+    match own(node, Node::bytes) {
         Node::Leaf(items) => {
             let (at, rest) = find_item(items, position);
             let item = &mut items[at];

@@ -17,7 +17,7 @@ use super::dict::{Dict, Entry};
 use super::limits::{SMALL_BYTES_MAX, SMALL_ENTRIES_MAX};
 use super::packed::{self, Packed, entry_bytes};
 use super::tree::{self, Item, Tree};
-use super::{LexBound, Limits, ScoreBound, SharedBytes, shared, shared_heap_bytes};
+use super::{LexBound, Limits, ScoreBound, SharedBytes, bytes_left, shared, shared_heap_bytes};
 
 /// A set of members ordered by score.
 #[derive(Clone)]
@@ -61,6 +61,10 @@ impl Entry for Scored {
     }
     fn heap_bytes(&self) -> usize {
         shared_heap_bytes(self.member.slice.len())
+    }
+    fn bytes_left(&self) -> usize {
+        // The tree has one, too.
+        bytes_left(&self.member, 2)
     }
 }
 
@@ -349,6 +353,11 @@ impl ZSet {
                 visit(&entry.member.slice, entry.score)
             }),
         }
+    }
+
+    /// Whether it is in the small form, which a clone copies.
+    pub fn is_small(&self) -> bool {
+        matches!(self.0, Form::Small(_))
     }
 
     /// The name of the form, as OBJECT ENCODING gives it.

@@ -42,7 +42,7 @@ pub(super) fn append(ctx: &mut Ctx<'_>) -> CommandResult {
         Some(old_len) => {
             let len = old_len.saturating_add(addition.len());
             ctx.check_string_len(len)?;
-            write_at(ctx, key, old_len, addition, len);
+            write_at(ctx, key, old_len, addition);
             len
         }
         None => {
@@ -69,10 +69,10 @@ pub(super) fn setrange(ctx: &mut Ctx<'_>) -> CommandResult {
     ctx.check_string_len(end)?;
     let len = end.max(old_len.unwrap_or(0));
     match old_len {
-        Some(_) => write_at(ctx, key, offset, value, len),
+        Some(_) => write_at(ctx, key, offset, value),
         None => {
-            let mut bytes = vec![0; offset];
-            bytes.extend_from_slice(value);
+            let mut bytes = vec![0; end];
+            bytes[offset..].copy_from_slice(value);
             ctx.data
                 .put(Record::string_owned(key, bytes, StringKind::Raw, None));
         }
@@ -90,14 +90,12 @@ fn len_of(ctx: &mut Ctx<'_>, key: &[u8]) -> Result<Option<usize>, CommandError> 
         .map(|value| value.map(<[u8]>::len))
 }
 
-/// Resizes the string under `key`, which exists, to `len` bytes and writes `value` at `offset`.
-fn write_at(ctx: &mut Ctx<'_>, key: &[u8], offset: usize, value: &[u8], len: usize) {
+/// Writes `value` at `offset` of the string under `key`, which exists.
+fn write_at(ctx: &mut Ctx<'_>, key: &[u8], offset: usize, value: &[u8]) {
     let mut record = ctx
         .data
         .record_mut(key)
         .expect("the key was there under the same lock");
-    let bytes = record
-        .string_resized(len)
-        .expect("the value's type was checked under the same lock");
-    bytes[offset..offset + value.len()].copy_from_slice(value);
+    let written = record.write_string(offset, value);
+    assert!(written, "the value's type was checked under the same lock");
 }

@@ -14,6 +14,9 @@ impl Entry for Pair {
     fn key(&self) -> &[u8] {
         &self.0
     }
+    fn bytes_left(&self) -> usize {
+        0
+    }
     fn heap_bytes(&self) -> usize {
         0
     }
