@@ -328,7 +328,12 @@ impl Shared {
             (self.ring.published(), cuts.front().copied())
         };
         writer.annotate = self.tuned.annotate.load(Ordering::Relaxed);
-        match writer.drain(published, cut, self.marks.durable(), durably) {
+        // A segment that no manifest names says nothing of what is durable: see `recovery`.
+        let known_durable = match self.healing.load(Ordering::SeqCst) {
+            true => Lsn::ZERO,
+            false => self.marks.durable(),
+        };
+        match writer.drain(published, cut, known_durable, durably) {
             Ok(drained) => {
                 if !self.marks.is_failed() && drained.written > self.marks.written() {
                     let durable = drained

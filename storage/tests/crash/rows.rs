@@ -32,7 +32,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use hardtack_storage::disk::{Disk, read_small_file};
-use hardtack_storage::engine::Options;
+use hardtack_storage::engine::{Options, Session};
 use hardtack_storage::log::{LogStatus, RecoverMode, Replid, SyncPolicy};
 use hardtack_storage::testing::{
     CallKind, EDQUOT, EIO, EMFILE, ENOSPC, EROFS, Fault, SimDisk, Tape,
@@ -896,6 +896,18 @@ fn fault_33_files_of_another_time_or_log_are_refused() {
     overwrite(&mixed, &new[0], &read(&disk, &old[0]));
     refused(&mixed, &new[0]);
 
+    // All files of an earlier time, over those of a later one.
+    let later = closed_copy(&disk);
+    let mut store = open_roomy(&later, Always);
+    assert!(store.rewrite());
+    put(&mut store, 3);
+    store.close();
+    let newest = files(&later, "incr.aof").pop().unwrap();
+    for path in files(&disk, "") {
+        overwrite(&later, &path, &read(&disk, &path));
+    }
+    refused(&later, &newest);
+
     // A segment of another server.
     let other = new_disk(34);
     let mut options = roomy(&other, Always);
@@ -908,6 +920,50 @@ fn fault_33_files_of_another_time_or_log_are_refused() {
     let own = files(&before, "incr.aof")[0].clone();
     overwrite(&mixed, &own, &read(&other, &foreign));
     refused(&mixed, &own);
+}
+
+/// What expires while the log is being healed is logged in the new segment, which no manifest names yet.
+#[test]
+fn expiry_during_healing_survives_a_power_cut_at_each_step() {
+    let disk = new_disk(61);
+    let mut run = Run::begin(&disk, Always, 61, Book::default());
+    let set = run.store().line("set fleeting value px 1");
+    assert!(run.store().acknowledge(set.lsn));
+    let since = std::time::Instant::now();
+    while since.elapsed() < std::time::Duration::from_millis(3) {
+        std::hint::spin_loop();
+    }
+    assert!(run.command());
+    disk.inject(Fault::errno(EIO).on(CallKind::Write));
+    let lost = run.store().line("set not acknowledged");
+    assert!(!run.store().acknowledge(lost.lsn));
+    let engine = run.store().engine.clone();
+    let expired = std::sync::Mutex::new(false);
+    disk.set_hook(Some(std::sync::Arc::new(move |call| {
+        let is_base = call.path.to_string_lossy().contains("temp-base");
+        let mut expired = expired.lock().unwrap();
+        if is_base && call.kind == CallKind::Create && !std::mem::replace(&mut *expired, true) {
+            engine.execute(&mut Session::new(), &[b"get", b"fleeting"]);
+        }
+    })));
+    let before = run.store().log().appended();
+    assert!(run.rewrite(), "healed");
+    disk.set_hook(None);
+    assert!(run.store().log().appended() > before, "a DEL was logged");
+    run.note_data();
+    assert!(run.command());
+    let mut opened = 0;
+    every_moment(&run, |tape, expected| {
+        for seed in 0..3 {
+            // The key was there, and then expired: the digests from before it went cannot be compared.
+            match Store::open(&tape.crash(seed), Always) {
+                Ok(store) => assert!(store.log().recovery_report().end.0 >= expected.end_min),
+                Err(error) => panic!("step {}: {error}", tape.position()),
+            }
+            opened += 1;
+        }
+    });
+    assert!(opened > 100);
 }
 
 /// What a directory of another server has: two files of commands.

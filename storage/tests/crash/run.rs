@@ -147,6 +147,7 @@ impl Run {
                 93..95 => drop(self.rewrite()),
                 95..97 => drop(self.save()),
                 97 => self.rotate(),
+                98 => self.turn_log_off_and_on(),
                 _ => self.restart(),
             }
         }
@@ -194,7 +195,7 @@ impl Run {
         acked
     }
 
-    fn note_data(&mut self) {
+    pub fn note_data(&mut self) {
         let end = self.store().log().appended().0;
         let data = self.store().data();
         self.book.states.insert(end, data);
@@ -236,6 +237,22 @@ impl Run {
         let to = done.then(|| self.disk.recorded());
         self.book.saves.push(Save { from, to, data });
         done
+    }
+
+    /// A new log takes the place of the old one; meanwhile there is none.
+    pub fn turn_log_off_and_on(&mut self) {
+        let end = self.store().log().appended().0;
+        let disk = self.disk.clone();
+        disk.set_hook(None);
+        self.store().engine.turn_log_off().expect("the log ends");
+        self.book.durable.push((disk.recorded(), end));
+        self.store().engine.turn_log_on().expect("a log begins");
+        while self.store().engine.log().is_none() {
+            std::thread::yield_now();
+        }
+        self.store().take_turns(&disk);
+        self.store().settle();
+        self.note_durable();
     }
 
     /// SHUTDOWN, and a start.

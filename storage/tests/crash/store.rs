@@ -68,7 +68,20 @@ impl Store {
     pub fn open_with(disk: &SimDisk, options: Options) -> Result<Store, LoadError> {
         disk.set_hook(None);
         let engine = Engine::open(options, Settings::default())?;
-        if let Some(log) = engine.log() {
+        let worker = engine.worker();
+        let store = Store {
+            engine,
+            worker,
+            session: Session::new(),
+        };
+        store.take_turns(disk);
+        store.settle();
+        Ok(store)
+    }
+
+    /// Has the disk give way to one thread of the engine at a time, from here on.
+    pub fn take_turns(&self, disk: &SimDisk) {
+        if let Some(log) = self.engine.log() {
             // The disk must not keep the log alive, which has the disk.
             let log = Arc::downgrade(&log);
             disk.set_hook(Some(Arc::new(move |_| {
@@ -77,14 +90,6 @@ impl Store {
                 }
             })));
         }
-        let worker = engine.worker();
-        let store = Store {
-            engine,
-            worker,
-            session: Session::new(),
-        };
-        store.settle();
-        Ok(store)
     }
 
     pub fn log(&self) -> Arc<Log> {

@@ -169,13 +169,11 @@ impl<'a> Recovery<'a> {
             .filter(|name| !manifest.names(name))
             .filter_map(|n| Some((n, self.names.recognise(n)?)))
             .collect();
-        // A newer base: the switch to it was cut off, and its segment holds nothing that counts.
-        if unlisted
+        // A newer base: the switch to it was cut off. Its segment may hold data, but nothing that counts, unless it was in
+        // force once.
+        let switched = unlisted
             .iter()
-            .any(|(_, (kind, seq))| *kind == FileKind::Base && *seq > base_seq)
-        {
-            return Ok(());
-        }
+            .any(|(_, (kind, seq))| *kind == FileKind::Base && *seq > base_seq);
         for (name, (kind, seq)) in unlisted {
             if kind != FileKind::Increment || seq <= manifest.last_increment_seq() {
                 continue;
@@ -187,10 +185,12 @@ impl<'a> Recovery<'a> {
                 .and_then(|bytes| file.view(bytes))
                 .map_err(io_at(&path))?;
             let has_data = match SegmentHeader::parse(&view) {
-                Some(header) => {
-                    FrameScan::new(&view, 0, &header).any(|frame| !frame.payload.is_empty())
-                }
-                None => !view.is_empty(),
+                // Until a segment is named by a manifest its frames know nothing durable of it.
+                Some(header) => FrameScan::new(&view, 0, &header).any(|frame| {
+                    let in_force = header.lsn > Lsn::ZERO && frame.header.sync >= header.lsn;
+                    !frame.payload.is_empty() && (in_force || !switched)
+                }),
+                None => !view.is_empty() && !switched,
             };
             if has_data {
                 let expected = format!("no segment after number {}", manifest.last_increment_seq());
