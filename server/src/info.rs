@@ -411,6 +411,15 @@ fn persistence(page: &mut Page<'_>) {
             "aof_buffer_length",
             log.appended().0.saturating_sub(log.written().0),
         );
+        let history = log.history();
+        page.field("log_history_from_lsn", history.from.0);
+        page.field("log_history_to_lsn", log.written().0);
+        page.field(
+            "log_history_since_ms",
+            history.since.map_or(0, |since| since.0),
+        );
+        page.field("log_history_segments", history.kept_segments);
+        page.field("log_history_bytes", history.kept_bytes);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hardtack_storage::engine::{EvictionPolicy, Options, Settings};
-use hardtack_storage::log::{LogOptions, RecoverMode, SyncPolicy};
+use hardtack_storage::log::{LogOptions, RecoverMode, Retention, SyncPolicy};
 use hardtack_storage::value::Limits;
 
 use crate::config::{self, ApplyError, Config, FsyncPolicy};
@@ -68,6 +68,7 @@ pub fn engine_options(config: &Config, recover_prefix: bool) -> Options {
                 RecoverMode::Strict
             },
             annotate: config.aof_timestamp_enabled,
+            retention: retention(config),
             load_cut_off: config.aof_load_truncated,
             ..LogOptions::default()
         },
@@ -82,6 +83,20 @@ pub fn sync_policy(policy: FsyncPolicy) -> SyncPolicy {
         FsyncPolicy::Always => SyncPolicy::Always,
         FsyncPolicy::EverySec => SyncPolicy::EverySec,
         FsyncPolicy::No => SyncPolicy::No,
+    }
+}
+
+fn retention(config: &Config) -> Retention {
+    if config.aof_disable_auto_gc {
+        return Retention {
+            bytes: u64::MAX,
+            age: None,
+        };
+    }
+    let seconds = config.log_retention_time;
+    Retention {
+        bytes: config.log_retention_bytes,
+        age: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
     }
 }
 
@@ -165,6 +180,7 @@ pub fn apply(
         let LogOptions {
             policy,
             annotate,
+            retention,
             segment_bytes,
             max_unsynced,
             unsynced_wait,
@@ -172,6 +188,7 @@ pub fn apply(
         } = engine_options(new, false).log;
         options.policy = policy;
         options.annotate = annotate;
+        options.retention = retention;
         options.segment_bytes = segment_bytes;
         options.max_unsynced = max_unsynced;
         options.unsynced_wait = unsynced_wait;

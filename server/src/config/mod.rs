@@ -135,7 +135,7 @@ pub struct Config {
     pub aof_load_truncated: bool,
     /// Annotate the log with the time in seconds, in the form that `redis-check-aof --truncate-to-timestamp` knows.
     pub aof_timestamp_enabled: bool,
-    /// Testing: keep files that a compaction has made superfluous.
+    /// Keep segments that a compaction has made superfluous, whatever the limits below say.
     pub aof_disable_auto_gc: bool,
     /// Compact the log when it has grown by this many percent since the last time; 0 never.
     pub auto_aof_rewrite_percentage: u32,
@@ -147,6 +147,10 @@ pub struct Config {
     pub unsynced_wait_ms: u32,
     /// Size of a log segment.
     pub log_segment_bytes: u64,
+    /// Segments that a compaction has made superfluous are kept up to this size.
+    pub log_retention_bytes: u64,
+    /// And up to this age in seconds; 0: however old they are.
+    pub log_retention_time: u32,
     /// Size of the in-memory ring that the log is appended to.
     pub log_ring_bytes: u64,
 
@@ -280,6 +284,8 @@ impl Config {
             max_unsynced_ms: 0,
             unsynced_wait_ms: 0,
             log_segment_bytes: 0,
+            log_retention_bytes: 0,
+            log_retention_time: 0,
             log_ring_bytes: 0,
             maxmemory: 0,
             maxmemory_policy: EvictionPolicy::default(),

@@ -360,6 +360,8 @@ pub static TABLE: &[Directive] = &[
     row("max-unsynced-ms", int(1, I32_MAX), "2000", field!(max_unsynced_ms)),
     row("unsynced-wait-ms", int(0, I32_MAX), "10000", field!(unsynced_wait_ms)),
     row("log-segment-bytes", memory(64 << 10, 1 << 40), "64mb", field!(log_segment_bytes)),
+    row("log-retention-bytes", memory(0, MEMORY_MAX), "1gb", field!(log_retention_bytes)),
+    row("log-retention-time", Kind::Seconds { max: i32::MAX as u32 }, "0", field!(log_retention_time)),
     row("log-ring-bytes", memory(64 << 10, 1 << 40), "16mb", field!(log_ring_bytes)),
 
     // Memory.

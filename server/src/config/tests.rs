@@ -152,6 +152,26 @@ fn file_grammar() {
     );
 }
 
+#[test]
+fn times_take_units() {
+    for (text, seconds) in [
+        ("90", 90),
+        ("90s", 90),
+        ("5m", 300),
+        ("12H", 43_200),
+        ("7d", 604_800),
+    ] {
+        let config = load_text(&format!("log-retention-time {text}\n")).unwrap();
+        assert_eq!(config.log_retention_time, seconds, "{text}");
+    }
+    for text in ["-1", "d", "1w", "1.5h", "99999999999d"] {
+        assert!(
+            load_text(&format!("log-retention-time {text}\n")).is_err(),
+            "{text}"
+        );
+    }
+}
+
 /// Reasons as redis-server 7.0.15 gives them.
 #[test]
 fn refusals_give_redis_reasons() {

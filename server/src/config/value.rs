@@ -55,6 +55,8 @@ pub enum Kind {
     Memory { min: u64, max: u64 },
     /// Bytes with an optional unit, or `0%..=100%`.
     MemoryOrPercent,
+    /// A time with an optional unit, at most so many seconds.
+    Seconds { max: u32 },
     /// One of these words.
     Choice(&'static [&'static str]),
     /// Some of these words; the first one stands for none.
@@ -195,6 +197,20 @@ pub fn parse_memory(text: &[u8]) -> Option<u64> {
     number.checked_mul(unit)
 }
 
+/// Parses a time: seconds, or with a unit `s`, `m` (minutes), `h` or `d`.
+fn parse_seconds(text: &[u8]) -> Option<i64> {
+    let digits = text.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let unit = match text[digits..].to_ascii_lowercase().as_slice() {
+        b"" | b"s" => 1,
+        b"m" => 60,
+        b"h" => 3600,
+        b"d" => 86400,
+        _ => return None,
+    };
+    let number: i64 = std::str::from_utf8(&text[..digits]).ok()?.parse().ok()?;
+    number.checked_mul(unit)
+}
+
 /// The shortest exact spelling of a number of bytes.
 fn memory_text(bytes: u64) -> String {
     for (unit, name) in [(1 << 30, "gb"), (1 << 20, "mb"), (1 << 10, "kb")] {
@@ -259,6 +275,11 @@ impl Kind {
                 check_range(bytes, min, max).map(Value::Memory)
             }
             Self::MemoryOrPercent => parse_memory_or_percent(first),
+            Self::Seconds { max } => {
+                let seconds = parse_seconds(first)
+                    .ok_or("argument must be a number of seconds, or of 'm', 'h' or 'd'")?;
+                check_range(seconds, 0, max.into()).map(Value::Int)
+            }
             Self::Choice(words) => match find_word(words, first) {
                 Some(word) => Ok(Value::Choice(word)),
                 None => Err(one_of(words)),

@@ -85,6 +85,7 @@ impl Log {
                 increments: vec![],
                 checked: true,
             },
+            kept: vec![],
             segments: vec![],
             base_lsn: start,
             base_bytes: 0,

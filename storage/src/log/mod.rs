@@ -22,6 +22,7 @@
 //! | `sync` | policies and background threads |
 //! | `watermark` | written, durable, failed, and who waits |
 //! | `rewrite` | rotation, compaction and healing |
+//! | `retention` | which segments below the base stay |
 //! | `birth` | a log that begins beside the commands |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
@@ -42,6 +43,7 @@ mod manifest;
 mod meta;
 mod reader;
 mod recovery;
+mod retention;
 mod rewrite;
 mod ring;
 mod scan;
@@ -79,7 +81,8 @@ pub use reader::{LogReader, ReadError};
 pub use recovery::{
     BaseLoaded, CutTail, Damage, OpenError, RecoverMode, RecoveryReport, ReplayError, ReplayTarget,
 };
-pub use rewrite::{RewriteError, RewriteTicket, history_to_drop};
+pub use retention::{History, Retention};
+pub use rewrite::{RewriteError, RewriteTicket};
 pub use ring::{RECORD_BYTES_MAX, ring_bytes};
 pub use segment::{FramedFrom, SegmentInfo};
 pub use single::{SingleFile, load_single_file};
@@ -107,8 +110,8 @@ pub struct LogOptions {
     pub max_unsynced: Duration,
     /// `everysec`: how long they may wait before they are refused.
     pub unsynced_wait: Duration,
-    /// Segments older than the base are kept up to this size.
-    pub retention_bytes: u64,
+    /// How much is kept of what the base has replaced.
+    pub retention: Retention,
     /// What to do about damage.
     pub recover: RecoverMode,
     /// Whether frames are annotated with their time as Redis does it (`aof-timestamp-enabled`).
@@ -129,7 +132,7 @@ impl Default for LogOptions {
             segment_bytes: 64 << 20,
             max_unsynced: Duration::from_millis(2000),
             unsynced_wait: Duration::from_millis(10_000),
-            retention_bytes: 0,
+            retention: Retention::default(),
             recover: RecoverMode::Strict,
             annotate: false,
             load_cut_off: true,
@@ -294,6 +297,8 @@ struct Shared {
     prepare_signal: Signal,
     /// Held while the manifest is replaced; after `sync_lock`, before `catalogue`.
     manifest_lock: Mutex<()>,
+    /// Never held with another lock.
+    retention: Mutex<Retention>,
     /// A rewrite or a healing is under way.
     rewriting: AtomicBool,
     /// Given back when the log is closed, though readers may live on.
@@ -647,10 +652,11 @@ impl Log {
     }
 
     /// Changes what can be changed while the log is in use: policy, segment size, the bound on unsynced writes,
-    /// annotations of time. What else
+    /// annotations of time, retention. What else
     /// the options say is decided when a log is opened.
     pub fn configure(&self, options: &LogOptions) {
         self.shared.tuned.set(options);
+        self.set_retention(options.retention);
         // This wakes the threads, which look at the rest as well.
         self.set_policy(options.policy);
     }

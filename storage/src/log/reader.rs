@@ -97,7 +97,7 @@ impl LogReader {
             position: from,
             open: None,
         };
-        let oldest = reader.oldest();
+        let oldest = reader.shared.oldest_readable();
         if from < oldest {
             Err(ReadError::Truncated { oldest })
         } else {
@@ -108,25 +108,6 @@ impl LogReader {
     /// Where the next bytes come from.
     pub fn position(&self) -> Lsn {
         self.position
-    }
-
-    /// The oldest position that segments have without a gap: files of other servers cannot be read by position.
-    fn oldest(&self) -> Lsn {
-        let catalogue = self.shared.catalogue.lock();
-        let mut oldest = self.shared.marks.written();
-        for segment in catalogue.segments.iter().rev() {
-            let Some(framed) = segment.framed else {
-                break;
-            };
-            if segment.end.is_some_and(|end| end != oldest) {
-                break;
-            }
-            oldest = framed.lsn;
-            if framed.lsn != segment.start {
-                break;
-            }
-        }
-        oldest
     }
 
     /// Blocks until there is something to read, or the log has failed.
@@ -235,7 +216,7 @@ impl LogReader {
 
     /// Opens the segment that holds `lsn`, at the last indexed frame before it.
     fn open_at(&self, lsn: Lsn) -> Result<OpenSegment, ReadError> {
-        let oldest = self.oldest();
+        let oldest = self.shared.oldest_readable();
         let found = {
             let catalogue = self.shared.catalogue.lock();
             let mut segments = catalogue.segments.iter().rev();
@@ -256,7 +237,7 @@ impl LogReader {
             // Removed by a compaction since it was looked up.
             Err(e) if e.kind() == io::ErrorKind::NotFound => {
                 return Err(ReadError::Truncated {
-                    oldest: self.oldest(),
+                    oldest: self.shared.oldest_readable(),
                 });
             }
             other => other.map_err(failed)?,

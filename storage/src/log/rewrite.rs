@@ -5,8 +5,8 @@
 //! whole at any crash, and damage in one is never an unsynced tail.
 //!
 //! **Compaction** at a cut X: rotate; the engine writes the state as of X to a temporary file; sync it, give it its
-//! name, replace the manifest (new base, segments from X on, the rest as history), remove what is history. A crash
-//! leaves the old files complete or the new ones; left-overs are removed at the next start.
+//! name, replace the manifest (new base, segments from X on, the rest as history), let go of history ([`super::retention`]).
+//! A crash leaves the old files complete or the new ones; left-overs are removed at the next start.
 //!
 //! **Healing** of a failed log is a compaction whose new segment is not named by the manifest before the base is: the
 //! old segment may lack bytes before X. Until then the watermarks stand still.
@@ -92,18 +92,6 @@ impl RewriteTicket {
     pub fn base_path(&self) -> &Path {
         &self.base_path
     }
-}
-
-/// How many of the oldest files of history to remove so that the rest is not larger than `retention_bytes`.
-///
-/// `history` has the sizes, oldest first. What is kept has no gap: it is a suffix.
-pub fn history_to_drop(history: &[u64], retention_bytes: u64) -> usize {
-    let mut kept_bytes = 0u64;
-    let kept = history.iter().rev().take_while(|&&bytes| {
-        kept_bytes = kept_bytes.saturating_add(bytes);
-        kept_bytes <= retention_bytes
-    });
-    history.len() - kept.count()
 }
 
 impl Log {
@@ -233,7 +221,7 @@ impl Log {
         } else {
             shared.commit_base(ticket, base_bytes)?
         }
-        shared.remove_history();
+        shared.apply_retention();
         Ok(())
     }
 
@@ -334,6 +322,7 @@ impl Shared {
             return false;
         }
         self.sync_point.switch(segment.file.clone(), cut);
+        let begun = segment.since;
         let old = writer.switch(segment);
         let mut catalogue = self.catalogue.lock();
         let index = SegmentIndex {
@@ -358,6 +347,7 @@ impl Shared {
                 lsn: cut,
                 position: 0,
             }),
+            since: Some(begun),
         });
         drop(catalogue);
         self.marks.raise_durable(cut);
@@ -377,7 +367,7 @@ impl Shared {
     ///
     /// After an error the one on the disk may be the old or the new: what only the new one names is kept until another
     /// replacement has succeeded, and its name is not used again.
-    fn replace_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
+    pub(super) fn replace_manifest(&self, change: impl FnOnce(&mut Manifest)) -> io::Result<()> {
         let _one_at_a_time = self.manifest_lock.lock();
         let old = self.catalogue.lock().manifest.clone();
         let mut manifest = old.clone();
@@ -549,6 +539,7 @@ impl Shared {
                     lsn: ticket.cut,
                     position: 0,
                 }),
+                since: Some(segment.since),
             }];
             catalogue.indexes.clear();
             catalogue.base_bytes = base_bytes;
@@ -577,47 +568,9 @@ impl Shared {
         }
         Ok(())
     }
-
-    /// Removes files of history, but for segments that `retention_bytes` has room for. Errors leave them for the next
-    /// start.
-    pub(super) fn remove_history(&self) {
-        let (dropped, kept) = {
-            let catalogue = self.catalogue.lock();
-            let history = &catalogue.manifest.history;
-            let segments: Vec<_> = catalogue
-                .segments
-                .iter()
-                .filter(|s| history.iter().any(|entry| entry.name == s.name))
-                .collect();
-            let sizes: Vec<u64> = segments.iter().map(|s| s.bytes).collect();
-            let dropped = history_to_drop(&sizes, self.options.retention_bytes);
-            let kept: Vec<String> = segments[dropped..].iter().map(|s| s.name.clone()).collect();
-            let dropped: Vec<String> = history
-                .iter()
-                .map(|entry| entry.name.clone())
-                .filter(|name| !kept.contains(name))
-                .collect();
-            (dropped, kept)
-        };
-        if dropped.is_empty() {
-            return;
-        }
-        self.catalogue
-            .lock()
-            .segments
-            .retain(|s| !dropped.contains(&s.name));
-        for name in &dropped {
-            remove_log_file(self, name);
-        }
-        let forgotten =
-            self.replace_manifest(|manifest| manifest.history.retain(|e| kept.contains(&e.name)));
-        if let Err(e) = forgotten {
-            tracing::warn!("log: history could not be taken out of the manifest: {e}");
-        }
-    }
 }
 
-fn remove_log_file(shared: &Shared, name: &str) {
+pub(super) fn remove_log_file(shared: &Shared, name: &str) {
     for path in [shared.path(name), shared.names.index(name)] {
         remove_if_there(shared, &path);
     }
@@ -645,19 +598,4 @@ fn first_segment(shared: &Shared, seq: u64) -> io::Result<Prepared> {
 /// Size of a segment that is needed at once.
 pub(super) fn first_segment_bytes(segment_bytes: u64) -> u64 {
     segment_bytes.clamp(4 * frame::FILLER_BYTES as u64, FIRST_SEGMENT_BYTES)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn history_is_dropped_from_the_old_end() {
-        assert_eq!(history_to_drop(&[], 10), 0);
-        assert_eq!(history_to_drop(&[5, 5, 5], 0), 3);
-        assert_eq!(history_to_drop(&[5, 5, 5], 10), 1);
-        assert_eq!(history_to_drop(&[5, 5, 5], 100), 0);
-        // A large one in the middle must not leave a gap.
-        assert_eq!(history_to_drop(&[1, 50, 5], 10), 2);
-    }
 }

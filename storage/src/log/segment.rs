@@ -21,8 +21,8 @@ use std::sync::Arc;
 
 use super::frame;
 use super::manifest::FileKind;
-use crate::Lsn;
 use crate::disk::{BLOCK_BYTES, Block, Disk, DiskFile};
+use crate::{Lsn, UnixMillis};
 
 /// Names that are left over from something unfinished begin like this.
 pub(super) const TEMP_PREFIX: &str = "temp-";
@@ -96,6 +96,8 @@ pub struct SegmentInfo {
     pub bytes: u64,
     /// From where on it has frames to its end. `None` if it ends in commands of another server.
     pub framed: Option<FramedFrom>,
+    /// When it was begun, where that is known.
+    pub since: Option<UnixMillis>,
 }
 
 /// Where frames begin in a segment.

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `hardtack-log` | writes what nobody else wrote (deferred writes, full ring), switches segments; under `always` it gathers, writes and syncs |
 //! | `hardtack-sync` | under `everysec`: syncs at least once a second, or sooner when much is unsynced |
-//! | `hardtack-prep` | fills the next segment, writes indexes, removes old files |
+//! | `hardtack-prep` | fills the next segment, writes indexes, lets go of old files |
 //!
 //! Writing and syncing are apart because they overlap: the log thread writes (or waits in a write) while a sync runs.
 //! Syncs of one file are serialised by `sync_lock`, and a failed one ends the log before the lock is given back: so no
@@ -19,6 +19,7 @@ use std::time::{Duration, Instant};
 use parking_lot::{Condvar, Mutex};
 
 use super::Shared;
+use super::retention::CHECK_INTERVAL;
 use super::segment;
 use super::watermark::Failure;
 use crate::Lsn;
@@ -340,13 +341,21 @@ fn sync_thread(shared: &Shared) {
 }
 
 fn prepare_thread(shared: &Shared) {
-    let mut retry_at = None;
+    let mut retry_at: Option<Instant> = None;
     loop {
-        shared.prepare_signal.wait(retry_at);
+        // History grows old without anything else happening.
+        let look_at = shared
+            .has_history()
+            .then(|| Instant::now() + CHECK_INTERVAL);
+        let wake_at = [retry_at, look_at].into_iter().flatten().min();
+        shared.prepare_signal.wait(wake_at);
         if shared.stop.load(Ordering::SeqCst) {
             return;
         }
         shared.write_pending_indexes();
+        if !shared.marks.is_failed() {
+            shared.apply_retention();
+        }
         if retry_at.is_some_and(|at| Instant::now() < at) {
             continue;
         }

@@ -1,6 +1,7 @@
 //! The log as a whole, on real directories and on disks that fail.
 
 mod foreign;
+mod history;
 mod notes;
 mod spoilt;
 
@@ -62,6 +63,10 @@ fn options() -> LogOptions {
         ring_bytes: 64 << 10,
         segment_bytes: 256 << 10,
         policy: SyncPolicy::No,
+        retention: Retention {
+            bytes: 0,
+            age: None,
+        },
         ..LogOptions::default()
     }
 }

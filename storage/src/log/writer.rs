@@ -36,6 +36,8 @@ pub(super) struct ActiveSegment {
     pub seq: u64,
     /// Position of the file's first byte.
     pub start: Lsn,
+    /// When it was begun.
+    pub since: UnixMillis,
     /// Where our frames begin in it.
     pub framed: FramedFrom,
     /// File position after the last frame.
@@ -84,7 +86,8 @@ impl ActiveSegment {
             replid,
             lsn: framed.lsn,
         };
-        let (mut bytes, crc) = frame::part_start(&header, UnixMillis::now(), sync);
+        let since = frame::clamp_ts(UnixMillis::now());
+        let (mut bytes, crc) = frame::part_start(&header, since, sync);
         let position = framed.position + bytes.len() as u64;
         frame::push_tail_comment(&mut bytes, position);
         prepared.file.write_all_at(&bytes, framed.position)?;
@@ -94,6 +97,7 @@ impl ActiveSegment {
             path: prepared.path,
             seq,
             start,
+            since,
             framed,
             position,
             size_bytes: prepared.size_bytes,

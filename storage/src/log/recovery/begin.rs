@@ -25,6 +25,9 @@ use crate::log::{Catalogue, Log, LogOptions, Shared, Tuned};
 /// What recovery has learnt, before the log goes on.
 pub(in crate::log) struct Found {
     pub manifest: Manifest,
+    /// Segments below the base, oldest first.
+    pub kept: Vec<SegmentInfo>,
+    /// The increments.
     pub segments: Vec<SegmentInfo>,
     pub base_lsn: Lsn,
     pub base_bytes: u64,
@@ -83,16 +86,17 @@ pub(super) fn finish(
         .increments
         .retain(|entry| !emptied.contains(&entry.name));
     found.indexes.retain(|(name, _)| !emptied.contains(name));
-    let history: Vec<String> = found
-        .manifest
-        .history
-        .drain(..)
-        .map(|entry| entry.name)
-        .collect();
+    let is_kept = |entry: &Entry| found.kept.iter().any(|kept| kept.name == entry.name);
+    let (history, superfluous): (Vec<Entry>, Vec<Entry>) =
+        std::mem::take(&mut found.manifest.history)
+            .into_iter()
+            .partition(is_kept);
+    found.manifest.history = history;
     match found.segments.last_mut() {
         Some(last) if last.seq == active.seq => {
             last.end = None;
             last.framed = Some(active.framed);
+            last.since = Some(active.since);
             found.indexes.retain(|(name, _)| *name != last.name);
         }
         _ => {
@@ -109,6 +113,7 @@ pub(super) fn finish(
                 end: None,
                 bytes: 0,
                 framed: Some(active.framed),
+                since: Some(active.since),
             });
         }
     }
@@ -117,7 +122,7 @@ pub(super) fn finish(
         let path = names.manifest();
         replace_file(&*disk, &path, &found.manifest.encode()).map_err(io_at(&path))?;
     }
-    for name in history.iter().chain(&emptied) {
+    for name in superfluous.iter().map(|entry| &entry.name).chain(&emptied) {
         for path in [names.dir.join(name), names.index(name)] {
             // Not there, or left for the operator: the manifest no longer names it.
             let _ = disk.remove(&path);
@@ -136,6 +141,7 @@ pub(in crate::log) fn assemble(
     active: ActiveSegment,
     report: RecoveryReport,
 ) -> Result<Log, OpenError> {
+    let segments = [found.kept, found.segments].concat();
     let log_signal = Arc::new(Signal::new());
     let wake = Arc::clone(&log_signal);
     let (ring, consumer) = Ring::new(options.ring_bytes, found.end, Box::new(move || wake.wake()));
@@ -151,7 +157,7 @@ pub(in crate::log) fn assemble(
             next_increment_seq,
             in_doubt: Vec::new(),
             manifest: found.manifest,
-            segments: found.segments,
+            segments,
             base_lsn: found.base_lsn,
             base_bytes: found.base_bytes,
             indexes: found.indexes,
@@ -167,6 +173,7 @@ pub(in crate::log) fn assemble(
         sync_signal: Signal::new(),
         prepare_signal: Signal::new(),
         manifest_lock: Mutex::new(()),
+        retention: Mutex::new(options.retention),
         rewriting: AtomicBool::new(false),
         replid: found.replid,
         tuned: Tuned::new(&options),

@@ -19,6 +19,7 @@
 //! |---|---|
 //! | `cases` | decides: how a segment can end, and what follows from that |
 //! | `replay` | opens, checks and replays what the manifest names |
+//! | `history` | finds what is left below the base |
 //! | `cut` | ends the log before the end of its files |
 //! | `begin` | changes the directory and starts the log |
 
@@ -26,6 +27,7 @@ mod begin;
 mod cases;
 mod cut;
 mod error;
+mod history;
 mod replay;
 
 use std::io;
@@ -210,6 +212,7 @@ pub(super) fn create(
     let replid = options.replid.unwrap_or_else(Replid::random);
     let found = Found {
         manifest,
+        kept: vec![],
         segments: vec![],
         base_lsn: start,
         base_bytes,

@@ -8,8 +8,7 @@ use super::begin::Found;
 use super::cases::{Ending, Verdict, decide};
 use super::cut::{Cut, trailing_filler};
 use super::error::{Damage, OpenError, io_at};
-use super::{BaseLoaded, RecoveryReport, ReplayTarget, begins_with_rdb};
-use crate::Lsn;
+use super::{BaseLoaded, RecoveryReport, ReplayTarget, begins_with_rdb, history};
 use crate::disk::{Disk, FileView};
 use crate::log::LogOptions;
 use crate::log::foreign::{self, ForeignStop};
@@ -20,6 +19,7 @@ use crate::log::ring::LSN_BITS;
 use crate::log::scan::{self, FrameScan, Stop, proof_of_sync};
 use crate::log::segment::{FramedFrom, Names, SegmentInfo};
 use crate::log::writer::INDEX_STEP_BYTES;
+use crate::{Lsn, UnixMillis};
 
 /// A segment as found.
 pub(super) struct Opened {
@@ -87,6 +87,9 @@ impl<'a> Recovery<'a> {
         if let Some(cut) = self.cut.take() {
             self.report.cut = Some(cut.make(self.disk, self.names, &mut manifest, &opened)?);
         }
+        let kept = history::find(self.disk, self.names, &manifest, base_lsn, |id| {
+            self.replid.is_none_or(|ours| ours == *id) || self.knows(id)
+        });
         self.report.end = lsn;
         let replid = self
             .options
@@ -95,6 +98,7 @@ impl<'a> Recovery<'a> {
             .unwrap_or_else(Replid::random);
         Ok(Found {
             manifest,
+            kept,
             segments: std::mem::take(&mut self.segments),
             base_lsn,
             base_bytes,
@@ -204,6 +208,11 @@ impl<'a> Recovery<'a> {
         Ok(())
     }
 
+    /// True if segments may belong to this history, whatever the others belong to.
+    fn knows(&self, id: &Replid) -> bool {
+        self.options.older_replids.contains(id) || self.options.replid.as_ref() == Some(id)
+    }
+
     /// The header of the part at the walk's position. `None` if it is damaged and stands behind commands of another
     /// server.
     fn part_header(
@@ -240,11 +249,8 @@ impl<'a> Recovery<'a> {
                 lost_bytes: (segment.view.len() - at) as u64,
             });
         };
-        let known = |id: &Replid| {
-            self.options.older_replids.contains(id) || self.options.replid.as_ref() == Some(id)
-        };
         let expected = self.replid.or(self.options.replid);
-        if expected.is_some_and(|id| id != header.replid) && !known(&header.replid) {
+        if expected.is_some_and(|id| id != header.replid) && !self.knows(&header.replid) {
             return Err(OpenError::WrongFile {
                 path: segment.path.clone(),
                 expected: format!(
@@ -370,6 +376,7 @@ impl<'a> Recovery<'a> {
             lsn,
             foreign: false,
             framed: None,
+            since: None,
             entries: Vec::new(),
         };
         let mut next = if segment.framed {
@@ -410,8 +417,10 @@ impl<'a> Recovery<'a> {
         let mut frames = 0;
         let mut scan = FrameScan::new(&segment.view, walk.at, &header);
         let mut entries: Vec<IndexEntry> = Vec::new();
+        let mut since = None;
         for frame in scan.by_ref() {
             frames += 1;
+            since = since.or(Some(frame.header.ts));
             if frame.payload.is_empty() {
                 continue;
             }
@@ -440,6 +449,7 @@ impl<'a> Recovery<'a> {
         if !(empty && stop == Stop::End) {
             (walk.at, walk.lsn) = (scan.position(), scan.lsn());
             walk.framed = Some(begun);
+            walk.since = since;
             walk.entries = entries;
         }
         // Of a file that is ours the birth frame was durable before the manifest named it.
@@ -596,6 +606,7 @@ impl<'a> Recovery<'a> {
             end: Some(walk.lsn),
             bytes: walk.at as u64,
             framed: walk.framed,
+            since: walk.since,
         });
     }
 }
@@ -609,6 +620,8 @@ struct Walk {
     foreign: bool,
     /// Where the frames begin that it was in last.
     framed: Option<FramedFrom>,
+    /// When that part was begun.
+    since: Option<UnixMillis>,
     entries: Vec<IndexEntry>,
 }
 

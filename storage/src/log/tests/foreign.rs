@@ -316,14 +316,14 @@ fn damage_before_a_synced_part_is_corruption() {
 }
 
 /// A redis-server of the system on a log directory; stopped when dropped.
-struct Redis {
+pub(super) struct Redis {
     process: std::process::Child,
     port: u16,
 }
 
 impl Redis {
     /// `None` where redis is not installed.
-    fn start(dir: &Path) -> Option<Redis> {
+    pub(super) fn start(dir: &Path) -> Option<Redis> {
         let version = Command::new("redis-server").arg("--version").output();
         let Ok(version) = version else {
             println!("skipped: redis-server not found");
@@ -363,7 +363,7 @@ impl Redis {
         Some(redis)
     }
 
-    fn ask(&self, command: &[&str]) -> String {
+    pub(super) fn ask(&self, command: &[&str]) -> String {
         let output = Command::new("redis-cli")
             .args(["-p", &self.port.to_string()])
             .args(command)
