@@ -85,6 +85,8 @@ impl Log {
                 increments: vec![],
                 checked: true,
             },
+            manifest_id: 0,
+            sealed: vec![],
             kept: vec![],
             segments: vec![],
             base_lsn: start,

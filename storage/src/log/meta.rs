@@ -1,4 +1,4 @@
-//! Private metadata: bincode records in an envelope. The only file that names bincode.
+//! Private metadata: bincode records in an envelope. The only file that knows how bincode is used.
 //!
 //! ```text
 //! magic "HTMETA\r\n" | kind u16 | version u16 | payload bytes u32 | crc32 u32 of kind..payload bytes and payload | payload

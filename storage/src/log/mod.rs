@@ -26,7 +26,7 @@
 //! | `birth` | a log that begins beside the commands |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
-//! | `meta` | private metadata |
+//! | `meta`, `sums` | private metadata: its envelope; what sealed files were like |
 //!
 //! Threads: any number of [`Appender`]s, one a thread; [`Log::write_now`] by whoever wants its bytes written; the rest
 //! is background (`sync`). Lock order: `writer`, `sync_lock`, `manifest_lock`, `catalogue`, `cuts`, then the leaves (`sync_point`, the
@@ -49,6 +49,7 @@ mod ring;
 mod scan;
 mod segment;
 mod single;
+mod sums;
 mod sync;
 #[cfg(test)]
 mod tests;
@@ -71,6 +72,7 @@ use manifest::Manifest;
 use meta::SegmentIndex;
 use ring::{Ring, RingAppender};
 use segment::{Names, Prepared};
+use sums::SealedFile;
 use sync::{Signal, SyncPoint};
 use watermark::Watermarks;
 use writer::Writer;
@@ -210,6 +212,12 @@ struct Catalogue {
     next_increment_seq: u64,
     /// Such files. They go when a replacement has succeeded.
     in_doubt: Vec<String>,
+    /// Identifies the manifest as it is on the disk.
+    manifest_id: u32,
+    /// Sizes and checksums of sealed files, as far as they are known.
+    sealed: Vec<SealedFile>,
+    /// The record of them is not up to date.
+    sums_pending: bool,
 }
 
 impl Catalogue {
@@ -827,6 +835,7 @@ impl Log {
             let _ = shared.disk.remove(&prepared.path);
         }
         shared.write_pending_indexes();
+        shared.write_pending_sums();
         cut.map_err(|e| Failure::sync("closing the segment", &e))
     }
 }

@@ -5,7 +5,7 @@
 //! whole at any crash, and damage in one is never an unsynced tail.
 //!
 //! **Compaction** at a cut X: rotate; the engine writes the state as of X to a temporary file; sync it, give it its
-//! name, replace the manifest (new base, segments from X on, the rest as history), let go of history ([`super::retention`]).
+//! name, replace the manifest (new base, segments from X on, the rest as history), let go of history (`retention`).
 //! A crash leaves the old files complete or the new ones; left-overs are removed at the next start.
 //!
 //! **Healing** of a failed log is a compaction whose new segment is not named by the manifest before the base is: the
@@ -20,6 +20,7 @@ use super::manifest::{Entry, FileKind, Manifest};
 use super::meta::SegmentIndex;
 use super::recovery::CREATING;
 use super::segment::{self, FramedFrom, Prepared, SegmentInfo};
+use super::sums::{self, SealedFile};
 use super::sync::SyncPolicy;
 use super::watermark::Failure;
 use super::writer::{ActiveSegment, Writer};
@@ -222,6 +223,7 @@ impl Log {
             shared.commit_base(ticket, base_bytes)?
         }
         shared.apply_retention();
+        shared.prepare_signal.wake();
         Ok(())
     }
 
@@ -324,6 +326,7 @@ impl Shared {
         self.sync_point.switch(segment.file.clone(), cut);
         let begun = segment.since;
         let old = writer.switch(segment);
+        let sum = old.sum();
         let mut catalogue = self.catalogue.lock();
         let index = SegmentIndex {
             start: old.start.0,
@@ -334,8 +337,12 @@ impl Shared {
         if let Some(last) = catalogue.segments.last_mut() {
             last.end = Some(cut);
             last.bytes = index.bytes;
-            let sealed = last.name.clone();
-            catalogue.indexes.push((sealed, index));
+            let (name, bytes) = (last.name.clone(), index.bytes);
+            if let Some(sum) = sum {
+                let name = name.clone();
+                catalogue.sealed.push(SealedFile { name, bytes, sum });
+            }
+            catalogue.indexes.push((name, index));
         }
         catalogue.segments.push(SegmentInfo {
             name,
@@ -372,7 +379,9 @@ impl Shared {
         let old = self.catalogue.lock().manifest.clone();
         let mut manifest = old.clone();
         change(&mut manifest);
-        let replaced = replace_file(&*self.disk, &self.names.manifest(), &manifest.encode());
+        let text = manifest.encode();
+        manifest.checked = true;
+        let replaced = replace_file(&*self.disk, &self.names.manifest(), &text);
         let mut catalogue = self.catalogue.lock();
         if let Err(e) = replaced {
             let new = manifest.entries().filter(|entry| !old.names(&entry.name));
@@ -384,6 +393,8 @@ impl Shared {
         let mut settled = std::mem::take(&mut catalogue.in_doubt);
         settled.retain(|name| !manifest.names(name));
         catalogue.manifest = manifest;
+        catalogue.manifest_id = sums::manifest_id(&text);
+        catalogue.sums_pending = true;
         drop(catalogue);
         for name in settled {
             remove_log_file(self, &name);

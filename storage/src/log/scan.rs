@@ -68,6 +68,11 @@ impl<'a> FrameScan<'a> {
         self.lsn
     }
 
+    /// Checksum of the last good frame.
+    pub(super) fn last_crc(&self) -> u32 {
+        self.crc
+    }
+
     /// Why `next` returned `None`.
     pub(super) fn stop(&self) -> Stop {
         self.stop.clone().unwrap_or(Stop::End)

@@ -8,6 +8,7 @@
 //!
 //! ```text
 //! appendonly.aof.manifest        the manifest
+//! appendonly.aof.sums            sizes and checksums of sealed files (private, may be deleted)
 //! appendonly.aof.3.base.rdb      base number 3
 //! appendonly.aof.7.incr.aof      segment number 7
 //! appendonly.aof.7.incr.aof.idx  its index (private, may be deleted)
@@ -54,6 +55,10 @@ impl Names {
 
     pub(super) fn index(&self, segment: &str) -> PathBuf {
         self.dir.join(format!("{segment}.idx"))
+    }
+
+    pub(super) fn sums(&self) -> PathBuf {
+        self.dir.join(format!("{}.sums", self.prefix))
     }
 
     pub(super) fn torn(&self, segment: &str, at: Lsn) -> PathBuf {

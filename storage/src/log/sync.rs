@@ -376,6 +376,7 @@ fn prepare_thread(shared: &Shared) {
                 }
             }
         }
+        shared.write_pending_sums();
     }
 }
 

@@ -120,6 +120,11 @@ impl ActiveSegment {
         }
     }
 
+    /// The checksum over all of the file, if all of it is ours.
+    pub(super) fn sum(&self) -> Option<u32> {
+        (self.framed.position == 0).then_some(self.crc)
+    }
+
     /// The annotation of time that goes before a frame of time `ts`: none if its second has one.
     fn note(&mut self, ts: UnixMillis) -> Vec<u8> {
         let second = frame::seconds(ts);

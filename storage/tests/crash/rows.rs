@@ -52,6 +52,8 @@ fn log_dir() -> PathBuf {
 fn roomy(disk: &SimDisk, policy: SyncPolicy) -> Options {
     let mut options = options(disk, policy);
     options.log.segment_bytes = 64 << 10;
+    // Every file that is there counts for the data: damage to history stops no start.
+    options.log.retention.bytes = 0;
     options
 }
 
@@ -881,7 +883,7 @@ fn fault_33_files_of_another_time_or_log_are_refused() {
 
     let mixed = closed_copy(&disk);
     overwrite(&mixed, &sealed, &read(&before, &sealed));
-    refused(&mixed, &files(&disk, "incr.aof")[1]);
+    refused(&mixed, &sealed);
     let mixed = closed_copy(&disk);
     overwrite(&mixed, &manifest, &read(&before, &manifest));
     refused(&mixed, &files(&disk, "incr.aof")[1]);

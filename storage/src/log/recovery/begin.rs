@@ -17,6 +17,7 @@ use crate::log::meta::SegmentIndex;
 use crate::log::rewrite::first_segment_bytes;
 use crate::log::ring::Ring;
 use crate::log::segment::{self, FramedFrom, Names, Prepared, SegmentInfo};
+use crate::log::sums::{self, SealedFile};
 use crate::log::sync::{self, Signal, SyncPoint, SyncPolicy};
 use crate::log::watermark::Watermarks;
 use crate::log::writer::{ActiveSegment, Writer};
@@ -25,6 +26,10 @@ use crate::log::{Catalogue, Log, LogOptions, Shared, Tuned};
 /// What recovery has learnt, before the log goes on.
 pub(in crate::log) struct Found {
     pub manifest: Manifest,
+    /// Identifies it as it is on the disk.
+    pub manifest_id: u32,
+    /// Sizes and checksums of sealed files.
+    pub sealed: Vec<SealedFile>,
     /// Segments below the base, oldest first.
     pub kept: Vec<SegmentInfo>,
     /// The increments.
@@ -120,7 +125,10 @@ pub(super) fn finish(
     // Another server's manifest stays as it is as long as it is right.
     if found.new_base.is_some() || found.manifest != before {
         let path = names.manifest();
-        replace_file(&*disk, &path, &found.manifest.encode()).map_err(io_at(&path))?;
+        let text = found.manifest.encode();
+        replace_file(&*disk, &path, &text).map_err(io_at(&path))?;
+        found.manifest.checked = true;
+        found.manifest_id = sums::manifest_id(&text);
     }
     for name in superfluous.iter().map(|entry| &entry.name).chain(&emptied) {
         for path in [names.dir.join(name), names.index(name)] {
@@ -161,6 +169,9 @@ pub(in crate::log) fn assemble(
             base_lsn: found.base_lsn,
             base_bytes: found.base_bytes,
             indexes: found.indexes,
+            manifest_id: found.manifest_id,
+            sealed: found.sealed,
+            sums_pending: true,
         }),
         cuts: Mutex::default(),
         prepared: Mutex::new(None),

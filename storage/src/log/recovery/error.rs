@@ -70,6 +70,19 @@ pub enum OpenError {
         /// What accepting the damage would lose, at least.
         lost_bytes: u64,
     },
+    /// The operator: a sealed file is not what it was, though it may look sound.
+    #[error(
+        "{path} has changed since it was sealed: expected {expected}, found {found}. Put the right file back, or start \
+         with recover=prefix to go on with what is there"
+    )]
+    Changed {
+        /// The file.
+        path: PathBuf,
+        /// What it was.
+        expected: String,
+        /// What it is.
+        found: String,
+    },
     /// The operator: base or payload could not be applied.
     #[error("{path}: {error}")]
     Replay {

@@ -6,6 +6,7 @@ use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::{self, META_BYTES_MAX, SegmentIndex};
 use crate::log::scan::{FrameScan, Stop};
 use crate::log::segment::{FramedFrom, Names, SegmentInfo};
+use crate::log::sums::SealedFile;
 use crate::{Lsn, UnixMillis};
 
 /// The segments of history that reach up to `base_lsn` without a gap, oldest first. Whatever is wrong with one ends
@@ -15,6 +16,7 @@ pub(super) fn find(
     names: &Names,
     manifest: &Manifest,
     base_lsn: Lsn,
+    sealed: &[SealedFile],
     may_be: impl Fn(&Replid) -> bool,
 ) -> Vec<SegmentInfo> {
     let mut entries: Vec<&Entry> = manifest
@@ -26,7 +28,16 @@ pub(super) fn find(
     let mut kept: Vec<SegmentInfo> = Vec::new();
     for entry in entries.into_iter().rev() {
         let end = kept.last().map_or(base_lsn, |newer| newer.start);
-        match inspect(disk, names, entry, end, &may_be) {
+        let inspected = inspect(disk, names, entry, end, &may_be).and_then(|segment| match sealed
+            .iter()
+            .find(|file| file.name == segment.name)
+        {
+            Some(expected) if expected.bytes != segment.bytes => {
+                Err(format!("is not the {} bytes it was", expected.bytes))
+            }
+            _ => Ok(segment),
+        });
+        match inspected {
             Ok(segment) => kept.push(segment),
             Err(reason) => {
                 tracing::warn!(

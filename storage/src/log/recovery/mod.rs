@@ -37,7 +37,7 @@ use std::sync::Arc;
 use super::frame::Replid;
 use super::manifest::{Entry, FileKind, MANIFEST_BYTES_MAX, Manifest};
 use super::segment::{Names, TEMP_PREFIX};
-use super::{Log, LogOptions};
+use super::{Log, LogOptions, sums};
 use crate::disk::{Disk, DiskLock, FileWriter, read_small_file};
 use crate::{Lsn, UnixMillis};
 
@@ -212,6 +212,8 @@ pub(super) fn create(
     let replid = options.replid.unwrap_or_else(Replid::random);
     let found = Found {
         manifest,
+        manifest_id: 0,
+        sealed: vec![],
         kept: vec![],
         segments: vec![],
         base_lsn: start,
@@ -242,14 +244,16 @@ pub(super) fn open(
 ) -> Result<Log, OpenError> {
     let lock = take_lock(&*disk, data_dir)?;
     let names = names(data_dir, &options);
-    let manifest = read_manifest(&*disk, &names)?;
-    let mut recovery = Recovery::new(&*disk, &names, &options, target);
-    let found = recovery.run(manifest)?;
+    let (manifest, manifest_id) = read_manifest(&*disk, &names)?;
+    let sealed = sums::read(&*disk, &names, manifest_id);
+    let mut recovery = Recovery::new(&*disk, &names, &options, target, sealed);
+    let found = recovery.run(manifest, manifest_id)?;
     let report = recovery.report;
     finish(disk, names, options, lock, found, report)
 }
 
-fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<Manifest, OpenError> {
+/// The manifest, and what identifies it.
+fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<(Manifest, u32), OpenError> {
     let path = names.manifest();
     if disk
         .metadata(&names.dir)
@@ -274,7 +278,8 @@ fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<Manifest, OpenError> 
         );
     }
     let text = read_small_file(disk, &path, MANIFEST_BYTES_MAX).map_err(io_at(&path))?;
-    Manifest::parse(&text).map_err(|error| OpenError::Manifest { path, error })
+    let manifest = Manifest::parse(&text).map_err(|error| OpenError::Manifest { path, error })?;
+    Ok((manifest, sums::manifest_id(&text)))
 }
 
 pub(super) fn begins_with_rdb(disk: &dyn Disk, path: &Path) -> Result<bool, OpenError> {

@@ -8,7 +8,7 @@ use super::begin::Found;
 use super::cases::{Ending, Verdict, decide};
 use super::cut::{Cut, trailing_filler};
 use super::error::{Damage, OpenError, io_at};
-use super::{BaseLoaded, RecoveryReport, ReplayTarget, begins_with_rdb, history};
+use super::{BaseLoaded, RecoverMode, RecoveryReport, ReplayTarget, begins_with_rdb, history};
 use crate::disk::{Disk, FileView};
 use crate::log::LogOptions;
 use crate::log::foreign::{self, ForeignStop};
@@ -18,6 +18,7 @@ use crate::log::meta::{IndexEntry, SegmentIndex};
 use crate::log::ring::LSN_BITS;
 use crate::log::scan::{self, FrameScan, Stop, proof_of_sync};
 use crate::log::segment::{FramedFrom, Names, SegmentInfo};
+use crate::log::sums::SealedFile;
 use crate::log::writer::INDEX_STEP_BYTES;
 use crate::{Lsn, UnixMillis};
 
@@ -36,6 +37,8 @@ pub(super) struct Recovery<'a> {
     target: &'a mut dyn ReplayTarget,
     pub report: RecoveryReport,
     replid: Option<Replid>,
+    /// What sealed files should be like, then what they are like.
+    sealed: Vec<SealedFile>,
     segments: Vec<SegmentInfo>,
     indexes: Vec<(String, SegmentIndex)>,
     cut: Option<Cut>,
@@ -47,6 +50,7 @@ impl<'a> Recovery<'a> {
         names: &'a Names,
         options: &'a LogOptions,
         target: &'a mut dyn ReplayTarget,
+        sealed: Vec<SealedFile>,
     ) -> Recovery<'a> {
         Recovery {
             disk,
@@ -55,13 +59,18 @@ impl<'a> Recovery<'a> {
             target,
             report: RecoveryReport::default(),
             replid: None,
+            sealed,
             segments: Vec::new(),
             indexes: Vec::new(),
             cut: None,
         }
     }
 
-    pub(super) fn run(&mut self, mut manifest: Manifest) -> Result<Found, OpenError> {
+    pub(super) fn run(
+        &mut self,
+        mut manifest: Manifest,
+        manifest_id: u32,
+    ) -> Result<Found, OpenError> {
         let opened = self.open_segments(&manifest)?;
         self.refuse_unlisted(&manifest)?;
         let first_lsn = match opened.first() {
@@ -87,7 +96,8 @@ impl<'a> Recovery<'a> {
         if let Some(cut) = self.cut.take() {
             self.report.cut = Some(cut.make(self.disk, self.names, &mut manifest, &opened)?);
         }
-        let kept = history::find(self.disk, self.names, &manifest, base_lsn, |id| {
+        let sealed = &self.sealed;
+        let kept = history::find(self.disk, self.names, &manifest, base_lsn, sealed, |id| {
             self.replid.is_none_or(|ours| ours == *id) || self.knows(id)
         });
         self.report.end = lsn;
@@ -98,6 +108,8 @@ impl<'a> Recovery<'a> {
             .unwrap_or_else(Replid::random);
         Ok(Found {
             manifest,
+            manifest_id,
+            sealed: std::mem::take(&mut self.sealed),
             kept,
             segments: std::mem::take(&mut self.segments),
             base_lsn,
@@ -297,6 +309,7 @@ impl<'a> Recovery<'a> {
             }
             Some(found) => found.bytes,
         };
+        self.check_base(&path, &base.name, bytes)?;
         let replay = |error| OpenError::Replay {
             path: path.clone(),
             error,
@@ -323,6 +336,60 @@ impl<'a> Recovery<'a> {
             (first, said) => first.or(said).unwrap_or(Lsn::ZERO),
         };
         Ok((lsn, bytes))
+    }
+
+    /// Compares the base with what it was when it was sealed, before anything in it is believed.
+    fn check_base(&self, path: &Path, name: &str, bytes: u64) -> Result<(), OpenError> {
+        let Some(expected) = self.sealed.iter().find(|file| file.name == name) else {
+            return Ok(());
+        };
+        let view = self
+            .disk
+            .open(path)
+            .and_then(|file| file.view(bytes))
+            .map_err(io_at(path))?;
+        let found = SealedFile {
+            name: name.into(),
+            bytes,
+            sum: crc32fast::hash(&view),
+        };
+        self.compare(path, expected, &found)
+    }
+
+    fn compare(
+        &self,
+        path: &Path,
+        expected: &SealedFile,
+        found: &SealedFile,
+    ) -> Result<(), OpenError> {
+        if expected == found || self.options.recover == RecoverMode::Prefix {
+            return Ok(());
+        }
+        Err(OpenError::Changed {
+            path: path.to_path_buf(),
+            expected: expected.describe(),
+            found: found.describe(),
+        })
+    }
+
+    /// Compares a segment that was read to its end with what it was when it was sealed, and notes what it is like.
+    fn check_sealed(&mut self, segment: &Opened, walk: &Walk) -> Result<(), OpenError> {
+        let name = &segment.entry.name;
+        let found = walk.sum.filter(|_| !walk.foreign).map(|sum| SealedFile {
+            name: name.clone(),
+            bytes: walk.at as u64,
+            sum,
+        });
+        let expected = self.sealed.iter().find(|file| file.name == *name);
+        match (expected, &found) {
+            (Some(expected), Some(found)) if self.cut.is_none() => {
+                self.compare(&segment.path, expected, found)?;
+            }
+            _ => {}
+        }
+        self.sealed.retain(|file| file.name != *name);
+        self.sealed.extend(found);
+        Ok(())
     }
 
     fn replay_base_commands(
@@ -377,6 +444,7 @@ impl<'a> Recovery<'a> {
             foreign: false,
             framed: None,
             since: None,
+            sum: None,
             entries: Vec::new(),
         };
         let mut next = if segment.framed {
@@ -392,6 +460,7 @@ impl<'a> Recovery<'a> {
             };
         }
         let end = walk.lsn;
+        self.check_sealed(segment, &walk)?;
         self.note_segment(segment, lsn, walk);
         Ok(end)
     }
@@ -450,6 +519,7 @@ impl<'a> Recovery<'a> {
             (walk.at, walk.lsn) = (scan.position(), scan.lsn());
             walk.framed = Some(begun);
             walk.since = since;
+            walk.sum = Some(scan.last_crc());
             walk.entries = entries;
         }
         // Of a file that is ours the birth frame was durable before the manifest named it.
@@ -622,6 +692,8 @@ struct Walk {
     framed: Option<FramedFrom>,
     /// When that part was begun.
     since: Option<UnixMillis>,
+    /// Checksum of the last frame.
+    sum: Option<u32>,
     entries: Vec<IndexEntry>,
 }
 
