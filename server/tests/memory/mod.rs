@@ -110,8 +110,9 @@ fn limit_holds_with_small_and_large_values_under_every_policy() {
             client.ok(&format!("expire {key} 10000"));
             highest = highest.max(info(&mut client, "used_memory"));
         }
-        // A command may exceed it by what it adds, before the next one makes room.
-        assert!(highest < LIMIT + LARGEST, "{policy}: {highest}");
+        // A command may exceed it by what it adds, before the next one makes room; and large values that were evicted
+        // count until another thread has freed them.
+        assert!(highest < LIMIT + 3 * LARGEST, "{policy}: {highest}");
         assert!(info(&mut client, "evicted_keys") > 100, "{policy}");
         assert!(client.ok("dbsize").integer() > 5, "{policy}");
     }
