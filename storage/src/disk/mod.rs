@@ -18,7 +18,7 @@ pub(crate) mod sim;
 pub(crate) mod testing;
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use map::FileView;
 pub use real::RealDisk;
@@ -171,6 +171,37 @@ pub trait DiskFile: Send + Sync {
             }
         }
         Ok(())
+    }
+}
+
+/// The file whose lock makes a data directory one process's.
+const LOCK_FILE: &str = "hardtack.lock";
+
+/// Attempts to get a directory's lock, a millisecond apart.
+const LOCK_TRIES: usize = 500;
+
+/// Takes the lock of a data directory. The path is that of its file.
+///
+/// Whoever has just given it up may hold it for an instant more: in another thread, or in a child process that was forked
+/// and has yet to become another program.
+///
+/// # Errors
+/// As [`Disk::lock`].
+pub(crate) fn lock_directory(
+    disk: &dyn Disk,
+    dir: &Path,
+) -> Result<Box<dyn DiskLock>, (PathBuf, io::Error)> {
+    let path = dir.join(LOCK_FILE);
+    let mut tries = 1;
+    loop {
+        match disk.lock(&path) {
+            Ok(lock) => return Ok(lock),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock && tries < LOCK_TRIES => {
+                std::thread::sleep(std::time::Duration::from_millis(1));
+                tries += 1;
+            }
+            Err(error) => return Err((path, error)),
+        }
     }
 }
 

@@ -83,12 +83,6 @@ pub(super) const LSN_FIELD: &[u8] = b"hardtack-lsn";
 /// What the name of a single append-only file gets at its end once a log was begun from it.
 const SET_ASIDE: &str = ".loaded";
 
-/// Attempts to get the lock, a millisecond apart.
-const LOCK_TRIES: usize = 100;
-
-/// The file whose lock makes a data directory one process's; the log takes the same.
-const LOCK_FILE: &str = "hardtack.lock";
-
 impl Engine {
     /// Loads the data directory. Nothing else must run on the engine yet.
     ///
@@ -192,19 +186,7 @@ pub(super) fn lock_directory(
     disk: &dyn Disk,
     dir: &Path,
 ) -> Result<Box<dyn crate::disk::DiskLock>, LoadError> {
-    let path = dir.join(LOCK_FILE);
-    // A log that has just been closed may be held by another thread for an instant more.
-    let mut outcome = disk.lock(&path);
-    for _ in 0..LOCK_TRIES {
-        match &outcome {
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                std::thread::sleep(std::time::Duration::from_millis(1));
-                outcome = disk.lock(&path);
-            }
-            _ => break,
-        }
-    }
-    outcome.map_err(|error| match error.kind() {
+    crate::disk::lock_directory(disk, dir).map_err(|(path, error)| match error.kind() {
         io::ErrorKind::WouldBlock => LoadError::Locked(path),
         _ => LoadError::Io { path, error },
     })

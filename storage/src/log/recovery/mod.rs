@@ -38,7 +38,7 @@ use super::frame::Replid;
 use super::manifest::{Entry, FileKind, MANIFEST_BYTES_MAX, Manifest};
 use super::segment::{Names, TEMP_PREFIX};
 use super::{Log, LogOptions, sums};
-use crate::disk::{Disk, DiskLock, FileWriter, read_small_file};
+use crate::disk::{Disk, DiskLock, FileWriter, lock_directory, read_small_file};
 use crate::{Lsn, UnixMillis};
 
 use begin::finish;
@@ -46,9 +46,6 @@ pub(super) use begin::{Found, assemble};
 pub(super) use error::io_at;
 pub use error::{Damage, OpenError};
 use replay::Recovery;
-
-/// The file whose lock makes a data directory one process's.
-const LOCK_FILE: &str = "hardtack.lock";
 
 /// Is there while a log is being made: without a manifest beside it the log's files hold nothing that was ever promised.
 pub(super) const CREATING: &str = "temp-creating";
@@ -161,13 +158,9 @@ pub(super) fn names(data_dir: &Path, options: &LogOptions) -> Names {
 }
 
 pub(super) fn take_lock(disk: &dyn Disk, data_dir: &Path) -> Result<Box<dyn DiskLock>, OpenError> {
-    let path = data_dir.join(LOCK_FILE);
-    disk.lock(&path).map_err(|error| match error.kind() {
-        io::ErrorKind::WouldBlock => OpenError::Locked(path.clone()),
-        _ => OpenError::Io {
-            path: path.clone(),
-            error,
-        },
+    lock_directory(disk, data_dir).map_err(|(path, error)| match error.kind() {
+        io::ErrorKind::WouldBlock => OpenError::Locked(path),
+        _ => OpenError::Io { path, error },
     })
 }
 
