@@ -266,7 +266,12 @@ pub struct Pause {
     until_ms: AtomicU64,
     /// Clients that wait for its end.
     pub postponed: AtomicUsize,
+    /// The last snapshot is being written, and what is written after it would be lost.
+    at_the_end: AtomicBool,
 }
+
+/// How soon a client that waits for the end looks again, because the end may be called off.
+const END_LOOK_AGAIN: Duration = Duration::from_millis(100);
 
 const PAUSE_WRITES: u8 = 1;
 const PAUSE_ALL: u8 = 2;
@@ -283,7 +288,7 @@ impl Pause {
     pub fn begin(&self, duration: Duration, all: bool) {
         let mode = if all { PAUSE_ALL } else { PAUSE_WRITES };
         let until = now_ms().saturating_add(duration.as_millis() as u64);
-        if self.rest().is_some() {
+        if self.asked_rest().is_some() {
             self.until_ms.fetch_max(until, Ordering::Relaxed);
             self.mode.fetch_max(mode, Ordering::Relaxed);
         } else {
@@ -297,22 +302,42 @@ impl Pause {
         self.mode.store(0, Ordering::Relaxed);
     }
 
+    /// Holds back what writes until the process ends, or until it is to go on.
+    pub fn hold_at_the_end(&self, hold: bool) {
+        self.at_the_end.store(hold, Ordering::SeqCst);
+    }
+
+    fn is_at_the_end(&self) -> bool {
+        self.at_the_end.load(Ordering::Relaxed)
+    }
+
     /// Whether it may be on.
     pub fn is_on(&self) -> bool {
-        self.mode.load(Ordering::Relaxed) != 0
+        self.mode.load(Ordering::Relaxed) != 0 || self.is_at_the_end()
     }
 
     /// Whether it holds a command back; `writes` says whether that writes.
     pub fn holds(&self, writes: impl FnOnce() -> bool) -> bool {
-        self.rest().is_some() && (self.mode.load(Ordering::Relaxed) == PAUSE_ALL || writes())
+        self.rest().is_some() && (self.holds_all() || writes())
     }
 
-    /// How much longer it is on; `None` if it is not.
+    fn holds_all(&self) -> bool {
+        self.asked_rest().is_some() && self.mode.load(Ordering::Relaxed) == PAUSE_ALL
+    }
+
+    /// How much longer it is on, or when to look again; `None` if it is not.
     pub fn rest(&self) -> Option<Duration> {
+        let end = self.is_at_the_end().then_some(END_LOOK_AGAIN);
+        self.asked_rest().max(end)
+    }
+
+    /// How much longer CLIENT PAUSE asks for.
+    fn asked_rest(&self) -> Option<Duration> {
         let left = self
             .until_ms
             .load(Ordering::Relaxed)
             .saturating_sub(now_ms());
-        (self.is_on() && left > 0).then(|| Duration::from_millis(left))
+        let asked = self.mode.load(Ordering::Relaxed) != 0;
+        (asked && left > 0).then(|| Duration::from_millis(left))
     }
 }

@@ -29,6 +29,7 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
     server.ending.store(true, Ordering::Relaxed);
     let failed = || {
         server.ending.store(false, Ordering::Relaxed);
+        server.pause.hold_at_the_end(false);
         tracing::warn!(
             "Errors trying to shut down the server. Check the logs for more information."
         );
@@ -40,6 +41,10 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
     // A data set that is not complete yet must not replace the one on disk.
     if saves && !server.is_loading() {
         tracing::info!("Saving the final RDB snapshot before exiting.");
+        // Without a log nothing would keep what is written after the cut.
+        if server.engine.log().is_none() {
+            server.pause.hold_at_the_end(true);
+        }
         if let Err(error) = save(server) {
             tracing::warn!("Error trying to save the DB, can't exit: {error}");
             if !flags.force || is_called_off() {

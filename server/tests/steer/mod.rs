@@ -121,3 +121,28 @@ fn the_directory_and_the_bounds_of_the_log_can_be_changed() {
     client.ok("CONFIG SET max-unsynced-ms 700");
     client.ok("SET key 2");
 }
+
+/// Without a log the last snapshot is all that remains.
+#[test]
+fn what_is_acknowledged_while_the_last_snapshot_is_written_is_in_it() {
+    let mut server = start(&[("appendonly", "no"), ("save", "3600 1")]);
+    let mut client = server.client();
+    client.call(&["DEBUG", "POPULATE", "200000"]);
+    let mut writer = server.client();
+    writer.ok("INCR count");
+    let writes = std::thread::spawn(move || {
+        let mut acknowledged = 1;
+        while let Ok(Reply::Integer(count)) = writer.try_call(&["INCR", "count"]) {
+            acknowledged = count;
+        }
+        acknowledged
+    });
+    server.stop_cleanly();
+    let acknowledged = writes.join().unwrap();
+    server.restart();
+    let kept = server.client().ok("GET count").text();
+    assert!(
+        kept.parse::<i64>().unwrap() >= acknowledged,
+        "{kept} of {acknowledged}"
+    );
+}
