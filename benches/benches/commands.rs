@@ -131,7 +131,7 @@ impl Load {
             needed = needed.max(outcome.lsn);
         }
         drop(turn);
-        self.worker.engine().write_log(needed);
+        self.worker.engine().write_log(needed, false);
         self.reply.take().len()
     }
 }

@@ -21,6 +21,7 @@ use hardtack_storage::engine::Engine;
 use tokio::task::spawn_local;
 
 use crate::client::ClientHandle;
+use crate::io::Load;
 use crate::stream::WriteHalf;
 
 /// Bytes of buffer that a connection keeps when its replies have left.
@@ -143,6 +144,7 @@ impl Out {
 /// One thread's flusher.
 pub struct Flusher {
     engine: Engine,
+    load: Arc<Load>,
     queue: RefCell<Vec<Rc<Out>>>,
     /// The flusher will run anyway.
     scheduled: Cell<bool>,
@@ -156,7 +158,7 @@ pub struct Flusher {
 
 impl Flusher {
     /// A flusher for the calling thread; [`Flusher::run`] does its work.
-    pub fn new(engine: Engine) -> Rc<Flusher> {
+    pub fn new(engine: Engine, load: Arc<Load>) -> Rc<Flusher> {
         let waker = Arc::new(AtomicWaker::new());
         let log_progressed = Arc::new(AtomicBool::new(false));
         let (wake, progressed) = (waker.clone(), log_progressed.clone());
@@ -166,6 +168,7 @@ impl Flusher {
         }));
         Rc::new(Flusher {
             engine,
+            load,
             queue: RefCell::default(),
             scheduled: Cell::new(false),
             waker,
@@ -223,7 +226,9 @@ impl Flusher {
             .map(|out| out.lsn.get())
             .max()
             .unwrap_or_default();
-        let covered = self.engine.write_log(needed);
+        let covered = self
+            .load
+            .at_the_disk(|alone| self.engine.write_log(needed, alone));
         let log_failed = self.engine.log_has_failed();
         queue.retain(|out| {
             if out.lsn.get() > covered {

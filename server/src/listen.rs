@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, TcpKeepalive, Type};
 
 use crate::config::Config;
-use crate::io::{Accepted, IoThread};
+use crate::io::{Accepted, IoThreads};
 use crate::server::Server;
 
 /// Open listening sockets that nobody accepts from yet.
@@ -38,7 +38,7 @@ pub struct Doors {
 
 #[derive(Default)]
 struct State {
-    threads: Arc<Vec<IoThread>>,
+    threads: Option<Arc<IoThreads>>,
     tcp: Vec<Door>,
 }
 
@@ -86,9 +86,9 @@ impl Listeners {
     ///
     /// # Errors
     /// If a thread cannot be started.
-    pub fn accept(self, server: &Arc<Server>, threads: &Arc<Vec<IoThread>>) -> io::Result<()> {
+    pub fn accept(self, server: &Arc<Server>, threads: &Arc<IoThreads>) -> io::Result<()> {
         let mut state = server.doors.state.lock();
-        state.threads = threads.clone();
+        state.threads = Some(threads.clone());
         for (place, listener) in self.tcp {
             let door = Door::open(place, listener, server, threads)?;
             state.tcp.push(door);
@@ -105,7 +105,7 @@ impl Listeners {
                                     continue;
                                 }
                                 if socket.set_nonblocking(true).is_ok() {
-                                    deal(&threads, Accepted::Unix(socket));
+                                    threads.deal(Accepted::Unix(socket));
                                 }
                             }
                             Err(error) => pause_after(&error),
@@ -125,7 +125,7 @@ impl Doors {
     /// If one of the sockets cannot be opened; the log says why.
     pub fn move_to(&self, server: &Arc<Server>, config: &Config) -> Result<(), ListenFailed> {
         let mut state = self.state.lock();
-        let threads = state.threads.clone();
+        let threads = state.threads.clone().ok_or(ListenFailed)?;
         let start = |opened: Vec<(Place, TcpListener)>| -> Result<Vec<Door>, ListenFailed> {
             opened
                 .into_iter()
@@ -169,7 +169,7 @@ impl Door {
         place: Place,
         listener: TcpListener,
         server: &Arc<Server>,
-        threads: &Arc<Vec<IoThread>>,
+        threads: &Arc<IoThreads>,
     ) -> io::Result<Door> {
         let (server, threads) = (server.clone(), threads.clone());
         let listener = Arc::new(listener);
@@ -262,7 +262,7 @@ fn listen((address, port): &Place, backlog: u32) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
-fn admit_tcp(server: &Server, threads: &[IoThread], mut socket: TcpStream, peer: SocketAddr) {
+fn admit_tcp(server: &Server, threads: &IoThreads, mut socket: TcpStream, peer: SocketAddr) {
     if is_full(server, &mut socket) {
         return;
     }
@@ -291,7 +291,7 @@ fn admit_tcp(server: &Server, threads: &[IoThread], mut socket: TcpStream, peer:
         socket.set_nonblocking(true)
     })();
     if prepared.is_ok() {
-        deal(threads, Accepted::Tcp(socket));
+        threads.deal(Accepted::Tcp(socket));
     }
 }
 
@@ -303,12 +303,6 @@ fn is_full(server: &Server, socket: &mut impl Write) -> bool {
         let _ = socket.write_all(b"-ERR max number of clients reached\r\n");
     }
     full
-}
-
-fn deal(threads: &[IoThread], accepted: Accepted) {
-    if let Some(thread) = threads.iter().min_by_key(|thread| thread.connections()) {
-        thread.deal(accepted);
-    }
 }
 
 /// Out of descriptors or the like: others have to go first.

@@ -9,7 +9,7 @@ use crate::args::{self, Invocation, ServeArgs};
 use crate::config::Config;
 use crate::config::file::Loaded;
 use crate::cron;
-use crate::io::IoThread;
+use crate::io::IoThreads;
 use crate::limits;
 use crate::listen::Listeners;
 use crate::logging;
@@ -74,9 +74,7 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
         log,
         end,
     )?;
-    let threads = (0..io_threads)
-        .map(|number| IoThread::start(server.clone(), number))
-        .collect::<Result<Vec<_>, _>>()
+    let threads = IoThreads::start(&server, io_threads)
         .map_err(|error| format!("Can't start an I/O thread: {error}"))?;
     cron::start(&server).map_err(|error| format!("Can't start a thread: {error}"))?;
     if let Some(path) = pidfile

@@ -363,8 +363,9 @@ impl Engine {
     }
 
     /// Sees to it that the log covers `needed`, as the policy asks; returns what it covers already. The rest is
-    /// announced to those who asked by [`Engine::on_log_progress`]. Does not block.
-    pub fn write_log(&self, needed: Lsn) -> Lsn {
+    /// announced to those who asked by [`Engine::on_log_progress`]. Does not wait for a sync, unless the caller has
+    /// nothing else to do: then it may sync itself.
+    pub fn write_log(&self, needed: Lsn, nothing_else_to_do: bool) -> Lsn {
         let log = self.shared.log.load();
         let Some(log) = log.as_ref() else {
             if let Some(log) = self.shared.beginning.load().as_ref()
@@ -375,11 +376,15 @@ impl Engine {
             return Lsn::MAX;
         };
         if log.policy() == SyncPolicy::Always {
-            let durable = log.durable();
-            if durable < needed {
-                log.kick();
+            if log.durable() < needed {
+                if nothing_else_to_do {
+                    // Whatever comes of it shows in the watermark.
+                    let _ = log.sync_here();
+                } else {
+                    log.kick();
+                }
             }
-            return durable;
+            return log.durable();
         }
         if log.written() < needed {
             // Whatever comes of it shows in the watermark.

@@ -37,7 +37,7 @@ impl Client {
             None,
             &mut reply,
         );
-        let _ = self.worker.engine().write_log(Lsn::MAX);
+        let _ = self.worker.engine().write_log(Lsn::MAX, false);
         reply.take()
     }
 
@@ -558,7 +558,7 @@ fn past_the_bound_writes_wait_and_are_refused_in_the_end_and_reads_go_on() {
     let log = engine.log().unwrap();
     assert!(log.oldest_unsynced_age() > Duration::ZERO);
     assert_eq!(
-        engine.write_log(Lsn::MAX),
+        engine.write_log(Lsn::MAX, false),
         log.durable(),
         "replies wait for a sync"
     );

@@ -142,10 +142,13 @@ impl Default for LogOptions {
     }
 }
 
-/// What [`Log::write_now`] did.
+/// More than this is not synced by [`Log::sync_here`]'s caller.
+const SYNC_HERE_BYTES_MAX: u64 = 64 << 10;
+
+/// What [`Log::write_now`] or [`Log::sync_here`] did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WriteOutcome {
-    /// Everything below is written.
+    /// Everything below is written, or durable if that was asked for.
     Written(Lsn),
     /// The log thread will do it: wait for a notification, or for the position.
     Deferred,
@@ -611,6 +614,39 @@ impl Log {
             // thread is still copying. That thread's own write would notify nobody.
             None if shared.marks.written() < wanted => self.defer(),
             None => WriteOutcome::Written(shared.marks.written()),
+        }
+    }
+
+    /// Under [`SyncPolicy::Always`]: makes what has been appended durable in the calling thread, for everybody. That
+    /// spares a lone client the way to the log thread and back. The log thread does it if another thread is at it
+    /// already, or if there is more to do than one small write.
+    ///
+    /// Blocks for as long as the disk takes.
+    pub fn sync_here(&self) -> WriteOutcome {
+        let shared = &*self.shared;
+        if let Some(failure) = shared.marks.failure() {
+            return WriteOutcome::Failed(failure);
+        }
+        let wanted = shared.ring.head();
+        let small = wanted - shared.marks.written() <= SYNC_HERE_BYTES_MAX;
+        if shared.policy() != SyncPolicy::Always || !small || !shared.cuts.lock().is_empty() {
+            return self.defer();
+        }
+        let Some(mut writer) = shared.writer.try_lock() else {
+            return self.defer();
+        };
+        let more = {
+            let _one_sync_at_a_time = shared.sync_lock.lock();
+            shared.write_as(&mut writer, true)
+        };
+        drop(writer);
+        if more {
+            shared.log_signal.wake();
+        }
+        match shared.marks.failure() {
+            Some(failure) => WriteOutcome::Failed(failure),
+            None if shared.marks.durable() < wanted => self.defer(),
+            None => WriteOutcome::Written(shared.marks.durable()),
         }
     }
 

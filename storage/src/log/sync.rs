@@ -2,7 +2,7 @@
 //!
 //! | thread | does |
 //! |---|---|
-//! | `hardtack-log` | writes what nobody else wrote (deferred writes, full ring), switches segments; under `always` it gathers, writes and syncs |
+//! | `hardtack-log` | writes what nobody else wrote (deferred writes, full ring), switches segments; under `always` it gathers, writes and syncs, unless a lone client's thread does ([`super::Log::sync_here`]) |
 //! | `hardtack-sync` | under `everysec`: syncs at least once a second, or sooner when much is unsynced |
 //! | `hardtack-prep` | fills the next segment, writes indexes, lets go of old files |
 //!

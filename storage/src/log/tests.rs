@@ -765,6 +765,28 @@ fn write_is_deferred_and_admission_waits_while_a_sync_hangs() {
 }
 
 #[test]
+fn sync_in_the_callers_thread_covers_what_is_small_and_fails_the_log_as_any() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = FailingDisk::new();
+    let options = LogOptions {
+        policy: SyncPolicy::Always,
+        ..options()
+    };
+    let log = create_with(Arc::new(disk.clone()), dir.path(), options);
+    let appender = log.appender();
+    let small = appender.append(0, &[&set("k", "v")]);
+    assert_eq!(log.sync_here(), WriteOutcome::Written(small));
+    assert_eq!(log.durable(), small);
+    let large = appender.append(0, &[&set("k", &"x".repeat(SYNC_HERE_BYTES_MAX as usize))]);
+    assert_eq!(log.sync_here(), WriteOutcome::Deferred);
+    log.wait_durable(large).unwrap();
+    disk.fail_writes(Some(libc::EIO));
+    appender.append(0, &[&set("k", "w")]);
+    assert!(matches!(log.sync_here(), WriteOutcome::Failed(_)));
+    assert_eq!(log.durable(), large);
+}
+
+#[test]
 fn failed_sync_fails_the_log_and_is_not_retried() {
     let dir = tempfile::tempdir().unwrap();
     let disk = FailingDisk::new();

@@ -214,7 +214,7 @@ impl Store {
 
 /// Waits until a reply may leave, as a server does; false if it may not.
 pub fn acknowledge(engine: &Engine, lsn: Lsn) -> bool {
-    if engine.write_log(lsn) >= lsn {
+    if engine.write_log(lsn, false) >= lsn {
         return true;
     }
     let log = engine.log().expect("the log is on");
