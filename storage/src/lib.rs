@@ -9,6 +9,7 @@
 pub mod command;
 pub mod disk;
 pub mod engine;
+pub mod inspect;
 pub mod keyspace;
 pub mod log;
 pub mod rdb;

@@ -12,6 +12,7 @@
 //!   directory, write, sync, rename, sync of the directory.
 
 mod map;
+mod read_only;
 mod real;
 pub(crate) mod sim;
 #[cfg(test)]
@@ -21,6 +22,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 pub use map::FileView;
+pub(crate) use read_only::ReadOnlyDisk;
 pub use real::RealDisk;
 
 /// A file system, as far as persistence needs one.
@@ -63,6 +65,11 @@ pub trait Disk: Send + Sync + 'static {
     /// # Errors
     /// [`io::ErrorKind::WouldBlock`] if another process (or another caller in this one) has it.
     fn lock(&self, path: &Path) -> io::Result<Box<dyn DiskLock>>;
+
+    /// Whether somebody has the lock on this file, which is not created. False where the disk cannot tell.
+    fn is_locked(&self, _path: &Path) -> io::Result<bool> {
+        Ok(false)
+    }
 
     /// Bytes that can still be written on the file system that holds `dir`.
     fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
@@ -175,7 +182,7 @@ pub trait DiskFile: Send + Sync {
 }
 
 /// The file whose lock makes a data directory one process's.
-const LOCK_FILE: &str = "hardtack.lock";
+pub(crate) const LOCK_FILE: &str = "hardtack.lock";
 
 /// Attempts to get a directory's lock, a millisecond apart.
 const LOCK_TRIES: usize = 500;

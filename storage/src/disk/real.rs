@@ -113,6 +113,19 @@ impl Disk for RealDisk {
         Ok(Box::new(RealLock(file)))
     }
 
+    fn is_locked(&self, path: &Path) -> io::Result<bool> {
+        let file = match File::open(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            other => other?,
+        };
+        // Shared, and given up at once: whoever takes the lock at this instant tries again for half a second.
+        match rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared) {
+            Ok(()) => Ok(false),
+            Err(rustix::io::Errno::WOULDBLOCK) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         let found = rustix::fs::statvfs(dir)?;
         Ok(found.f_bavail.saturating_mul(found.f_frsize))

@@ -78,7 +78,7 @@ pub struct LoadReport {
 }
 
 /// The information field of a base that holds its LSN.
-pub(super) const LSN_FIELD: &[u8] = b"hardtack-lsn";
+pub(crate) const LSN_FIELD: &[u8] = b"hardtack-lsn";
 
 /// What the name of a single append-only file gets at its end once a log was begun from it.
 const SET_ASIDE: &str = ".loaded";
@@ -349,9 +349,14 @@ const WINDOW: usize = 32;
 impl ReplayTarget for Loader<'_> {
     fn load_base(&mut self, path: &Path) -> Result<BaseLoaded, ReplayError> {
         let disk = self.shared.options.disk.clone();
-        let loaded = self
-            .load_rdb(&*disk, path, false)
-            .map_err(|error| ReplayError(error.to_string()))?;
+        let loaded = self.load_rdb(&*disk, path, false).map_err(|error| {
+            // Whoever asked knows the file.
+            ReplayError(match error {
+                LoadError::Rdb { error, .. } => error.to_string(),
+                LoadError::Io { error, .. } => error.to_string(),
+                other => other.to_string(),
+            })
+        })?;
         Ok(BaseLoaded {
             lsn: self.base_lsn.take(),
             rdb_bytes: Some(loaded.bytes),

@@ -19,7 +19,7 @@ mod snapshot_tests;
 mod stats;
 mod switch;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod transaction;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
@@ -31,6 +31,7 @@ use std::time::{Duration, Instant};
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
 pub use expire::ExpireCursor;
+pub(crate) use load::LSN_FIELD;
 pub use load::{LoadError, LoadReport, OnProgress};
 pub use persist::{BeginError, SnapshotInfo, SnapshotKind, SnapshotMemoryInfo};
 pub use registry::{Deliver, WaiterId};

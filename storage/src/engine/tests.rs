@@ -14,20 +14,20 @@ use crate::disk::testing::FailingDisk;
 use crate::log::SyncPolicy;
 
 /// One client of an engine.
-pub(super) struct Client {
+pub(crate) struct Client {
     worker: Worker,
     session: Session,
 }
 
 impl Client {
-    pub(super) fn of(engine: &Engine) -> Client {
+    pub(crate) fn of(engine: &Engine) -> Client {
         Client {
             worker: engine.worker(),
             session: Session::new(),
         }
     }
 
-    pub(super) fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
+    pub(crate) fn run(&mut self, args: &[&[u8]]) -> Vec<u8> {
         let mut reply = Reply::new();
         let command = command::find(args[0]).expect("a known command");
         self.worker.turn().run(
@@ -41,17 +41,17 @@ impl Client {
         reply.take()
     }
 
-    pub(super) fn select(&mut self, db: DbIndex) {
+    pub(crate) fn select(&mut self, db: DbIndex) {
         self.session.db = db;
     }
 
-    pub(super) fn line(&mut self, line: &str) -> String {
+    pub(crate) fn line(&mut self, line: &str) -> String {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         String::from_utf8_lossy(&self.run(&args)).into_owned()
     }
 
     /// Runs `lines` as one transaction.
-    fn transaction(&mut self, lines: &[&str]) -> String {
+    pub(crate) fn transaction(&mut self, lines: &[&str]) -> String {
         let queued = lines.iter().map(|line| {
             let args: Vec<Vec<u8>> = line
                 .split(' ')
@@ -77,7 +77,7 @@ impl Client {
     }
 
     /// A digest of all databases.
-    pub(super) fn digest(&mut self) -> String {
+    pub(crate) fn digest(&mut self) -> String {
         let command = command::find(b"debug|digest").expect("the digest is a command");
         let mut reply = Reply::new();
         self.worker.turn().run(
@@ -100,7 +100,7 @@ fn open_with(options: Options) -> Engine {
 }
 
 /// Random writes to keys of all types, some of them with a time to live.
-fn write_some(client: &mut Client, rng: &mut StdRng, count: usize) {
+pub(crate) fn write_some(client: &mut Client, rng: &mut StdRng, count: usize) {
     for _ in 0..count {
         let n = rng.random_range(0..40);
         let m = rng.random_range(0..200);

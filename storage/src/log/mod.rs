@@ -26,6 +26,7 @@
 //! | `birth` | a log that begins beside the commands |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
+//! | `files` | the log's files for whoever takes no part in it |
 //! | `meta`, `sums` | private metadata: its envelope; what sealed files were like |
 //!
 //! Threads: any number of [`Appender`]s, one a thread; [`Log::write_now`] by whoever wants its bytes written; the rest
@@ -37,6 +38,7 @@
 //! Elsewhere: what a record means (`command`), when to compact (`engine`), what a base contains (`rdb`, `snapshot`).
 
 mod birth;
+mod files;
 mod foreign;
 mod frame;
 mod manifest;
@@ -52,7 +54,7 @@ mod single;
 mod sums;
 mod sync;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watermark;
 mod writer;
 
@@ -77,6 +79,10 @@ use sync::{Signal, SyncPoint};
 use watermark::Watermarks;
 use writer::Writer;
 
+pub use files::{
+    FileDamage, FileRole, Judgement, LogFile, LogFiles, PlannedCut, SegmentReading, SegmentStart,
+    Unreadable, read_lone_segment,
+};
 pub use frame::Replid;
 pub use manifest::ManifestError;
 pub use reader::{LogReader, ReadError};

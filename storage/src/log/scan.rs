@@ -195,31 +195,37 @@ fn skip_notes(mut bytes: &[u8]) -> &[u8] {
 /// The later frame's checksum goes on from the bad one's, which may be gone with it; so what counts is that header,
 /// position and what follows the payload fit together.
 pub(super) fn proof_of_sync(bytes: &[u8], at: usize, lsn: Lsn) -> Option<Lsn> {
-    let mut proof = None;
+    later_frames(bytes, at, lsn)
+        .map(|header| header.sync)
+        .filter(|&sync| sync > lsn)
+        .max()
+}
+
+/// Headers that look like those of frames behind a bad one at file position `at` and LSN `lsn`.
+pub(super) fn later_frames(
+    bytes: &[u8],
+    at: usize,
+    lsn: Lsn,
+) -> impl Iterator<Item = FrameHeader> + '_ {
     let area = &bytes[at..];
-    for offset in memmem::find_iter(area, FRAME_MAGIC).filter(|&offset| offset > 0) {
-        let Some(header) = FrameHeader::parse(&area[offset..]) else {
-            continue;
-        };
-        let payload_at = offset + FRAME_BYTES;
-        let plausible = header.lsn > lsn
+    let headers = memmem::find_iter(area, FRAME_MAGIC)
+        .filter(|&offset| offset > 0)
+        .filter_map(|offset| Some((offset, FrameHeader::parse(&area[offset..])?)));
+    let plausible = move |&(offset, header): &(usize, FrameHeader)| {
+        header.lsn > lsn
             && header.lsn.0 - lsn.0 <= offset as u64
-            && header.sync > lsn
             && header.sync <= header.lsn
             && area
-                .get(payload_at + header.len as usize..)
+                .get(offset + FRAME_BYTES + header.len as usize..)
                 .is_some_and(|after| {
                     after.starts_with(FRAME_MAGIC)
                         || after.starts_with(NOTE_MAGIC)
                         || after.starts_with(HEADER_MAGIC)
                         || frame::filler_bytes(&after[..after.len().min(FRAME_BYTES)]) > 0
                         || after.is_empty()
-                });
-        if plausible {
-            proof = proof.max(Some(header.sync));
-        }
-    }
-    proof
+                })
+    };
+    headers.filter(plausible).map(|(_, header)| header)
 }
 
 /// A few bytes for an error message.

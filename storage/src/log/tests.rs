@@ -4,7 +4,7 @@ mod foreign;
 mod history;
 mod notes;
 mod sealed;
-mod spoilt;
+pub(crate) mod spoilt;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

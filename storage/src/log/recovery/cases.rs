@@ -118,6 +118,18 @@ pub(super) enum Verdict {
     Refuse(Damage),
 }
 
+/// The name of the row for an ending.
+pub(super) fn row(ending: Ending, last: bool) -> &'static str {
+    find(ending, last).name
+}
+
+fn find(ending: Ending, last: bool) -> &'static Case {
+    CASES
+        .iter()
+        .find(|case| case.ending == ending && case.last == last)
+        .expect("the table has a row for every pair")
+}
+
 /// Looks the ending up in the table. `load_cut_off` is [`LogOptions::load_cut_off`](crate::log::LogOptions).
 pub(super) fn decide(
     ending: Ending,
@@ -125,10 +137,7 @@ pub(super) fn decide(
     load_cut_off: bool,
     recover: RecoverMode,
 ) -> Verdict {
-    let case = CASES
-        .iter()
-        .find(|case| case.ending == ending && case.last == last)
-        .expect("the table has a row for every pair");
+    let case = find(ending, last);
     let decision = match ending {
         Ending::CommandCutOff if !load_cut_off => Decision::Corrupt,
         _ => case.decision,

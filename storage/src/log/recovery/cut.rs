@@ -10,18 +10,32 @@ use crate::log::manifest::Manifest;
 use crate::log::segment::Names;
 
 /// Where the log is to end, when that is before the end of its files.
-pub(super) struct Cut {
+pub(in crate::log) struct Cut {
     /// Index of the segment among the increments.
     pub index: usize,
     pub position: usize,
     pub lsn: Lsn,
-    pub reason: String,
+    /// The row of the table of cases.
+    pub case: &'static str,
+    pub expected: String,
+    pub found: String,
 }
 
 impl Cut {
+    /// What is wrong there.
+    pub(in crate::log) fn reason(&self) -> String {
+        let Cut {
+            case,
+            expected,
+            found,
+            ..
+        } = self;
+        format!("{case}: expected {expected}, found {found}")
+    }
+
     /// Ends the log here. The order makes it repeatable: what is cut is kept aside first, then the manifest
     /// forgets later segments, then the file is cut, then later segments are set aside.
-    pub(super) fn make(
+    pub(in crate::log) fn make(
         self,
         disk: &dyn Disk,
         names: &Names,
@@ -52,13 +66,14 @@ impl Cut {
             disk.rename(&path, &aside).map_err(io_at(&path))?;
         }
         let bytes = tail.len() as u64;
+        let reason = self.reason();
         tracing::warn!(
             "log: {} cut at byte {} (LSN {}), {bytes} bytes kept in {}: {}",
             segment.path.display(),
             self.position,
             self.lsn,
             kept_as.display(),
-            self.reason
+            reason
         );
         Ok(CutTail {
             segment: segment.path.clone(),
@@ -66,13 +81,13 @@ impl Cut {
             lsn: self.lsn,
             bytes,
             kept_as,
-            reason: self.reason,
+            reason,
         })
     }
 }
 
 /// How many bytes of filler `bytes` ends in.
-pub(super) fn trailing_filler(bytes: &[u8]) -> usize {
+pub(in crate::log) fn trailing_filler(bytes: &[u8]) -> usize {
     let mut line = [0; frame::FILLER_BYTES];
     frame::fill(&mut line);
     let lines = bytes

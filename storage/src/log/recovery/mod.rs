@@ -25,10 +25,10 @@
 
 mod begin;
 mod cases;
-mod cut;
+pub(super) mod cut;
 mod error;
 mod history;
-mod replay;
+pub(super) mod replay;
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -246,7 +246,7 @@ pub(super) fn open(
 }
 
 /// The manifest, and what identifies it.
-fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<(Manifest, u32), OpenError> {
+pub(super) fn read_manifest(disk: &dyn Disk, names: &Names) -> Result<(Manifest, u32), OpenError> {
     let path = names.manifest();
     if disk
         .metadata(&names.dir)

@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::begin::Found;
-use super::cases::{Ending, Verdict, decide};
+use super::cases::{self, Ending, Verdict, decide};
 use super::cut::{Cut, trailing_filler};
 use super::error::{Damage, OpenError, io_at};
 use super::{BaseLoaded, RecoverMode, RecoveryReport, ReplayTarget, begins_with_rdb, history};
@@ -23,14 +23,23 @@ use crate::log::writer::INDEX_STEP_BYTES;
 use crate::{Lsn, UnixMillis};
 
 /// A segment as found.
-pub(super) struct Opened {
+pub(in crate::log) struct Opened {
     pub entry: Entry,
     pub path: PathBuf,
     pub view: FileView,
     pub framed: bool,
 }
 
-pub(super) struct Recovery<'a> {
+/// What was read of a log, from its base to its end.
+pub(in crate::log) struct ReadThrough {
+    pub opened: Vec<Opened>,
+    pub base_lsn: Lsn,
+    pub base_bytes: u64,
+    pub end: Lsn,
+}
+
+/// Reads a log for a start, or for whoever only wants to know what is there.
+pub(in crate::log) struct Recovery<'a> {
     disk: &'a dyn Disk,
     names: &'a Names,
     options: &'a LogOptions,
@@ -39,13 +48,17 @@ pub(super) struct Recovery<'a> {
     replid: Option<Replid>,
     /// What sealed files should be like, then what they are like.
     sealed: Vec<SealedFile>,
-    segments: Vec<SegmentInfo>,
+    /// The segments read so far.
+    pub segments: Vec<SegmentInfo>,
     indexes: Vec<(String, SegmentIndex)>,
-    cut: Option<Cut>,
+    /// Where the log is to end, when that is before the end of its files.
+    pub cut: Option<Cut>,
+    /// The row of the table of cases that stopped the reading.
+    pub row: Option<&'static str>,
 }
 
 impl<'a> Recovery<'a> {
-    pub(super) fn new(
+    pub(in crate::log) fn new(
         disk: &'a dyn Disk,
         names: &'a Names,
         options: &'a LogOptions,
@@ -63,28 +76,20 @@ impl<'a> Recovery<'a> {
             segments: Vec::new(),
             indexes: Vec::new(),
             cut: None,
+            row: None,
         }
     }
 
-    pub(super) fn run(
-        &mut self,
-        mut manifest: Manifest,
-        manifest_id: u32,
-    ) -> Result<Found, OpenError> {
-        let opened = self.open_segments(&manifest)?;
-        self.refuse_unlisted(&manifest)?;
+    /// Reads everything that the manifest names, and changes nothing.
+    pub(in crate::log) fn read(&mut self, manifest: &Manifest) -> Result<ReadThrough, OpenError> {
+        let opened = self.open_segments(manifest)?;
+        self.refuse_unlisted(manifest)?;
         let first_lsn = match opened.first() {
             Some(first) if first.framed => Some(self.segment_header(first, 0)?.lsn),
             _ => None,
         };
-        let (base_lsn, base_bytes) = self.load_base(&manifest, &opened, first_lsn)?;
-        let mut lsn = base_lsn;
-        for (index, segment) in opened.iter().enumerate() {
-            lsn = self.replay_segment(&opened, index, segment, lsn)?;
-            if self.cut.is_some() {
-                break;
-            }
-        }
+        let (base_lsn, base_bytes) = self.load_base(manifest, &opened, first_lsn)?;
+        let lsn = self.replay_segments(&opened, base_lsn)?;
         if lsn.0 >> LSN_BITS != 0 {
             let path = self.names.manifest();
             return Err(OpenError::WrongFile {
@@ -93,6 +98,41 @@ impl<'a> Recovery<'a> {
                 found: lsn.to_string(),
             });
         }
+        Ok(ReadThrough {
+            opened,
+            base_lsn,
+            base_bytes,
+            end: lsn,
+        })
+    }
+
+    /// Replays segments that follow each other, the first of which begins at `lsn`. Returns where they end, or where
+    /// the log is to end.
+    pub(in crate::log) fn replay_segments(
+        &mut self,
+        opened: &[Opened],
+        mut lsn: Lsn,
+    ) -> Result<Lsn, OpenError> {
+        for (index, segment) in opened.iter().enumerate() {
+            lsn = self.replay_segment(opened, index, segment, lsn)?;
+            if self.cut.is_some() {
+                break;
+            }
+        }
+        Ok(lsn)
+    }
+
+    pub(super) fn run(
+        &mut self,
+        mut manifest: Manifest,
+        manifest_id: u32,
+    ) -> Result<Found, OpenError> {
+        let ReadThrough {
+            opened,
+            base_lsn,
+            base_bytes,
+            end: lsn,
+        } = self.read(&manifest)?;
         if let Some(cut) = self.cut.take() {
             self.report.cut = Some(cut.make(self.disk, self.names, &mut manifest, &opened)?);
         }
@@ -121,7 +161,10 @@ impl<'a> Recovery<'a> {
         })
     }
 
-    fn open_segments(&self, manifest: &Manifest) -> Result<Vec<Opened>, OpenError> {
+    pub(in crate::log) fn open_segments(
+        &self,
+        manifest: &Manifest,
+    ) -> Result<Vec<Opened>, OpenError> {
         let mut opened = Vec::new();
         for entry in &manifest.increments {
             let path = self.names.dir.join(&entry.name);
@@ -249,8 +292,13 @@ impl<'a> Recovery<'a> {
         Ok(Some(header))
     }
 
-    fn segment_header(&mut self, segment: &Opened, at: usize) -> Result<SegmentHeader, OpenError> {
+    pub(in crate::log) fn segment_header(
+        &mut self,
+        segment: &Opened,
+        at: usize,
+    ) -> Result<SegmentHeader, OpenError> {
         let Some(header) = SegmentHeader::parse(&segment.view[at..]) else {
+            self.row = Some("segment_bad_beginning");
             return Err(OpenError::Corrupt {
                 damage: Damage::Checked,
                 path: segment.path.clone(),
@@ -624,6 +672,7 @@ impl<'a> Recovery<'a> {
         let Walk { at, lsn, .. } = *walk;
         let segment = &all[index];
         let last = index + 1 == all.len();
+        self.row = Some(cases::row(ending, last));
         match decide(
             ending,
             last,
@@ -636,7 +685,9 @@ impl<'a> Recovery<'a> {
                     index,
                     position: at,
                     lsn,
-                    reason: format!("{case}: expected {expected}, found {found}"),
+                    case,
+                    expected: expected.into(),
+                    found: found.into(),
                 });
             }
             Verdict::Refuse(damage) => {

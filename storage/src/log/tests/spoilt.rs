@@ -13,7 +13,7 @@ fn number(name: &str, default: u64) -> u64 {
 }
 
 /// Calls `check` with a generator for each round, and says which one failed.
-fn rounds(default: u64, check: impl Fn(&mut SmallRng)) {
+pub(crate) fn rounds(default: u64, check: impl Fn(&mut SmallRng)) {
     let first = number("HARDTACK_TEST_SEED", 1);
     for seed in first..first + number("HARDTACK_TEST_ROUNDS", default) {
         println!("seed {seed}");
@@ -22,7 +22,7 @@ fn rounds(default: u64, check: impl Fn(&mut SmallRng)) {
 }
 
 /// What disks and operators do to a file.
-fn spoil(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
+pub(crate) fn spoil(bytes: &mut Vec<u8>, rng: &mut SmallRng) {
     for _ in 0..rng.random_range(1..4) {
         if bytes.is_empty() {
             return;
