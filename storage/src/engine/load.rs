@@ -16,19 +16,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::execute::{Request, Turn};
+use super::load_rdb::{RdbLoad, RdbLoaded};
 use super::session::Session;
 use super::{Engine, Options, Shared, Worker};
 use crate::command::{self, Reply};
 use crate::disk::Disk;
-use crate::keyspace::{ExclusiveGate, Record};
+use crate::keyspace::ExclusiveGate;
 use crate::log::{
     BaseLoaded, Log, LogOptions, OpenError, RecoveryReport, ReplayError, ReplayTarget, SingleFile,
     load_single_file,
 };
-use crate::rdb::{self, LoadOptions, LoadTarget, Loaded, Meta, RdbError, Refused};
+use crate::rdb::RdbError;
 use crate::snapshot::SnapshotProgress;
 use crate::types::{DbIndex, Lsn, UnixMillis};
-use crate::value::Object;
 
 /// Why the data could not be loaded.
 #[derive(Debug, thiserror::Error)]
@@ -207,14 +207,6 @@ pub(super) struct Loader<'p> {
     shared: Arc<Shared>,
     worker: Worker,
     session: Session,
-    now: UnixMillis,
-    db: DbIndex,
-    /// Expired keys of an RDB file are left out; those of a log's base may yet be given more time by the log.
-    skip_expired: bool,
-    /// What a base says it stands for.
-    base_lsn: Option<Lsn>,
-    /// Bytes of the RDB file, and keys, that `on_progress` has heard of.
-    reported: (u64, u64),
     on_progress: OnProgress<'p>,
     report: LoadReport,
 }
@@ -225,121 +217,30 @@ impl<'p> Loader<'p> {
             shared: engine.shared.clone(),
             worker: engine.worker(),
             session: Session::new(),
-            now: UnixMillis::now(),
-            db: 0,
-            skip_expired: false,
-            base_lsn: None,
-            reported: (0, 0),
             on_progress,
             report: LoadReport::default(),
         }
     }
 
+    /// Loads an RDB file. Expired keys of one that stands alone are left out; those of a log's base may yet be given
+    /// more time by the log.
     pub(super) fn load_rdb(
         &mut self,
         disk: &dyn Disk,
         path: &Path,
         skip_expired: bool,
-    ) -> Result<Loaded, LoadError> {
-        self.skip_expired = skip_expired;
-        let io_failed = |error| LoadError::Io {
-            path: path.to_owned(),
-            error,
+    ) -> Result<RdbLoaded, LoadError> {
+        let load = RdbLoad {
+            shared: &self.shared,
+            now: UnixMillis::now(),
+            skip_expired,
+            on_progress: &mut *self.on_progress,
         };
-        let file = disk.open(path).map_err(io_failed)?;
-        let bytes = file.len().map_err(io_failed)?;
-        let view = file.view(bytes).map_err(io_failed)?;
-        self.reported.0 = 0;
-        let settings = self.shared.settings.load_full();
-        let options = LoadOptions {
-            limits: &settings.limits,
-            verify_checksum: settings.rdb_checksum,
-        };
-        let loaded = rdb::load_slice(&view, &options, self).map_err(|error| LoadError::Rdb {
-            path: path.to_owned(),
-            error,
-        })?;
-        self.report.rdb_keys_empty = loaded.empty_keys_skipped;
+        let loaded = load.run(disk, path)?;
+        self.report.rdb_keys = loaded.keys;
+        self.report.rdb_keys_expired = loaded.expired;
+        self.report.rdb_keys_empty = loaded.empty;
         Ok(loaded)
-    }
-
-    /// Stores a record, unless it is one that has expired.
-    fn insert(&mut self, meta: &Meta, record: Record) -> Result<(), Refused> {
-        if self.skip_expired && meta.expire.is_some_and(|expire| expire <= self.now) {
-            self.report.rdb_keys_expired += 1;
-            return Ok(());
-        }
-        let settings = self.shared.settings.load();
-        record.set_access(settings.fresh_access(self.now));
-        match meta.access {
-            Some(rdb::Access::IdleSeconds(seconds)) if !settings.maxmemory_policy.is_lfu() => {
-                settings.set_idle(
-                    &record,
-                    u32::try_from(seconds).unwrap_or(u32::MAX),
-                    self.now,
-                );
-            }
-            Some(rdb::Access::Frequency(frequency)) if settings.maxmemory_policy.is_lfu() => {
-                settings.set_frequency(&record, frequency, self.now);
-            }
-            _ => {}
-        }
-        let gate = self.shared.keyspace.enter();
-        let name: smallvec::SmallVec<[u8; 64]> = smallvec::SmallVec::from_slice(record.key());
-        let key = self.shared.keyspace.key(&name);
-        let displaced = gate.lock(self.db, key.slot).insert(&key, record);
-        if displaced.existed() {
-            return Err(Refused("the key occurs twice".into()));
-        }
-        self.report.rdb_keys += 1;
-        Ok(())
-    }
-}
-
-impl LoadTarget for Loader<'_> {
-    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
-        if name == LSN_FIELD {
-            self.base_lsn = crate::text::integer::parse_u64(value).map(Lsn);
-        }
-        Ok(())
-    }
-
-    fn select_db(&mut self, db: DbIndex) -> Result<(), Refused> {
-        if db >= self.shared.databases() {
-            return Err(Refused(format!(
-                "there is data in database {db}, but only {} databases are configured",
-                self.shared.databases()
-            )));
-        }
-        self.db = db;
-        Ok(())
-    }
-
-    fn function(&mut self, _: &[u8]) -> Result<(), Refused> {
-        Err(Refused(
-            "the file holds functions, which are not supported yet".into(),
-        ))
-    }
-
-    fn string(&mut self, key: &[u8], value: &[u8], meta: &Meta) -> Result<(), Refused> {
-        self.insert(
-            meta,
-            Record::string(key, value, command::string_kind(value), meta.expire),
-        )
-    }
-
-    fn object(&mut self, key: &[u8], object: Object, meta: &Meta) -> Result<(), Refused> {
-        self.insert(meta, Record::object(key, object, meta.expire))
-    }
-
-    fn progress(&mut self, bytes: u64) -> Result<(), Refused> {
-        let keys = self.report.rdb_keys;
-        (self.on_progress)(
-            bytes.saturating_sub(self.reported.0),
-            keys - self.reported.1,
-        );
-        self.reported = (bytes, keys);
-        Ok(())
     }
 }
 
@@ -358,7 +259,7 @@ impl ReplayTarget for Loader<'_> {
             })
         })?;
         Ok(BaseLoaded {
-            lsn: self.base_lsn.take(),
+            lsn: loaded.lsn,
             rdb_bytes: Some(loaded.bytes),
         })
     }

@@ -7,6 +7,7 @@ mod execute;
 mod expire;
 mod housekeeping;
 mod load;
+mod load_rdb;
 mod persist;
 mod place;
 mod reaper;

@@ -58,6 +58,11 @@ impl RawEntry<'_> {
         self.bytes.len()
     }
 
+    /// Where it stands in the file.
+    pub fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// Expiry and use.
     pub fn meta(&self) -> &Meta {
         &self.meta
