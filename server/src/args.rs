@@ -44,6 +44,9 @@ options win over the file. A single - reads further directives from standard inp
 
   --recover=prefix   start although the log is damaged, with what it holds before the damage
 
+Exit codes: 0 after a shutdown; 1 if the server cannot start (configuration, address, a directory in use, a disk
+that fails); 3 if the data is damaged, so that every start would fail until somebody has decided what to do.
+
 Examples:
   hardtack                                      listens on 127.0.0.1:6379, keeps its data in ./data
   hardtack /etc/hardtack.conf --port 6380

@@ -5,6 +5,10 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 /// Descriptors for files, the log, the listening sockets and the runtimes.
 const RESERVED_FILES: u64 = 64;
 
+/// What is said where not a single client would be possible.
+pub const TOO_FEW_FILES: &str =
+    "The limit on open files is too low to serve a single client: raise it (ulimit -n)";
+
 /// Allows as many open files as so many clients need.
 ///
 /// # Errors

@@ -18,6 +18,7 @@ mod listen;
 mod logging;
 mod memory;
 mod migrate;
+mod panics;
 mod progress;
 mod resp;
 mod server;

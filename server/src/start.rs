@@ -13,8 +13,28 @@ use crate::io::IoThreads;
 use crate::limits;
 use crate::listen::Listeners;
 use crate::logging;
+use crate::panics;
 use crate::progress::LoadProgress;
 use crate::server::Server;
+
+/// Exit code of a start that found the data directory damaged: another start would find the same, until somebody has
+/// decided what to do. Any other failure ends with 1.
+const EXIT_DAMAGED: u8 = 3;
+
+/// Why there is no server, or no longer.
+struct Fatal {
+    reason: String,
+    exit_code: u8,
+}
+
+impl From<String> for Fatal {
+    fn from(reason: String) -> Fatal {
+        Fatal {
+            reason,
+            exit_code: 1,
+        }
+    }
+}
 
 /// Answers an invocation that runs no server.
 pub fn answer(invocation: Invocation) -> ExitCode {
@@ -41,28 +61,33 @@ pub fn serve(args: ServeArgs) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    panics::end_the_process();
     log.announce_start(&loaded.config);
     match run(args, loaded, log) {
         Ok(()) => ExitCode::SUCCESS,
-        Err(reason) => {
-            tracing::error!("{reason}");
-            ExitCode::FAILURE
+        Err(fatal) => {
+            tracing::error!("{}", fatal.reason);
+            ExitCode::from(fatal.exit_code)
         }
     }
 }
 
-fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String> {
+fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), Fatal> {
     let Loaded {
-        config,
+        mut config,
         dir_is_default,
     } = loaded;
     prepare_dir(&config, dir_is_default)?;
     let listeners = Listeners::open(&config)?;
     if let Err(possible) = limits::raise_open_files(config.maxclients) {
+        if possible == 0 {
+            return Err(limits::TOO_FEW_FILES.to_owned().into());
+        }
         tracing::warn!(
-            "The limit on open files allows no more than {possible} clients at a time; maxclients is {}",
+            "The limit on open files allows no more than {possible} clients at a time; maxclients was {}, and is that now",
             config.maxclients
         );
+        config.maxclients = possible;
     }
     let io_threads = config.io_threads;
     let pidfile = config.pidfile.as_ref().map(|path| config.resolve(path));
@@ -98,18 +123,21 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), String>
     // Ends when the server is told to.
     ended
         .recv()
-        .map_err(|_| "The server lost its way out".to_owned())
+        .map_err(|_| "The server lost its way out".to_owned().into())
 }
 
 /// Loads the data directory, and says how that comes along.
-fn load(server: &Server) -> Result<(), String> {
+fn load(server: &Server) -> Result<(), Fatal> {
     let progress = LoadProgress::start(data_bytes(&server.config()));
     let outcome = server
         .engine
         .load(&mut |bytes, keys| progress.advance(bytes, keys));
     let report = outcome.map_err(|error| {
         progress.abandon();
-        format!("Fatal error loading the DB. Exiting. {error}")
+        Fatal {
+            reason: format!("Fatal error loading the DB. Exiting. {error}"),
+            exit_code: if error.is_damage() { EXIT_DAMAGED } else { 1 },
+        }
     })?;
     let keys = (0..server.engine.databases())
         .map(|db| server.engine.len(db) as u64)
@@ -153,8 +181,12 @@ fn load(server: &Server) -> Result<(), String> {
             tracing::warn!("{file} was written by another server: it carries no checksums");
         }
         if let Some(cut) = &log.cut {
+            let what = match &cut.accepted {
+                None => "The log ended in a write that was never synced".to_owned(),
+                Some(loss) => format!("Damage to the log was accepted, at the loss of {loss}"),
+            };
             tracing::warn!(
-                "The log ended in a write that was never synced ({}): cut {} bytes off {} at byte {}, LSN {}; they are kept in {}",
+                "{what} ({}): cut {} bytes off {} at byte {}, LSN {}; they are kept in {}",
                 cut.reason,
                 cut.bytes,
                 cut.segment.display(),
@@ -167,7 +199,7 @@ fn load(server: &Server) -> Result<(), String> {
     server
         .engine
         .start_housekeeping()
-        .map_err(|error| format!("Can't start a thread: {error}"))
+        .map_err(|error| format!("Can't start a thread: {error}").into())
 }
 
 /// Bytes that loading will read, roughly.

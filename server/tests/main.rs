@@ -3,6 +3,7 @@
 //! * [`golden`]: transcripts of every command family, recorded from redis-server, replayed against Hardtack;
 //! * [`clients`]: what CLIENT LIST says of a client;
 //! * [`crash`]: a killed server keeps what it acknowledged;
+//! * [`faults`]: what disks, processes and limits do to a real server;
 //! * [`migrate`]: keys move between servers, whatever the target does;
 //! * [`stall`]: nobody waits for another client's long command;
 //! * [`memory`]: what is counted, and that the limits hold;
@@ -14,6 +15,7 @@
 
 mod clients;
 mod crash;
+mod faults;
 mod golden;
 mod interop;
 mod memory;

@@ -3,6 +3,7 @@
 use std::thread;
 use std::time::Duration;
 
+use hardtack_storage::command::work::Sizes;
 use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Reply, Work};
 use hardtack_storage::engine::{PresentKeys, ReloadOptions};
 use hardtack_storage::text::{double, integer};
@@ -22,7 +23,7 @@ pub(super) static COMMANDS: &[ServerCommand] = &[ServerCommand {
             .with(Flags::NOSCRIPT)
             .with(Flags::LOADING)
             .with(Flags::STALE),
-        work: Work::Waits,
+        work: Work::Grows(wait_elsewhere),
         group: Group::Server,
         complexity: "Depends on the subcommand.",
         summary: "Looks inside the server, and makes it do what tests need.",
@@ -57,6 +58,7 @@ const HELP: &[(&str, &str)] = &[
     ("LOADAOF", "Syncs the log and loads it again."),
     ("LOG <text>", "Writes a line to the log."),
     ("OBJECT <key>", "How a value is kept."),
+    ("PANIC", "Ends the server as a mistake in its code would."),
     (
         "PAUSE-CRON <0|1>",
         "Stops what the server does by the clock, or lets it go on.",
@@ -89,6 +91,14 @@ const HELP: &[(&str, &str)] = &[
     ),
     ("STRUCTSIZE", "Sizes of some types."),
 ];
+
+/// Most subcommands take their time. A panic is to happen in the I/O thread, where it is hardest to notice.
+fn wait_elsewhere(_: &CommandSpec, args: &[&[u8]], _: &mut dyn Sizes) -> u64 {
+    let panics = args
+        .get(1)
+        .is_some_and(|name| name.eq_ignore_ascii_case(b"panic"));
+    if panics { 0 } else { u64::MAX }
+}
 
 fn debug(call: &mut Call<'_, '_>) -> CallResult {
     let allowed = call.server.config().enable_debug_command;
@@ -130,6 +140,7 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
             tracing::warn!("DEBUG LOG: {}", String::from_utf8_lossy(text));
             call.reply.ok();
         }
+        (b"panic", []) => panic!("DEBUG PANIC was asked for"),
         (b"pause-cron", [on]) => {
             let on = integer::parse_i64(on).unwrap_or(0) != 0;
             call.server.cron_paused.store(on, Ordering::Relaxed);

@@ -57,6 +57,10 @@ pub struct Server {
     child: Option<Child>,
     port: u16,
     directives: Vec<(String, String)>,
+    /// What else stands on the command line.
+    arguments: Vec<String>,
+    /// What the system allows it: a resource of `setrlimit`, and how much of it.
+    limits: Vec<(u32, u64)>,
     root: PathBuf,
     owns_root: bool,
 }
@@ -92,11 +96,64 @@ impl Server {
             child: None,
             port: 0,
             directives,
+            arguments: Vec::new(),
+            limits: Vec::new(),
             root,
             owns_root,
         };
         server.run();
         server
+    }
+
+    /// What stands on the command line of the next start beside the directives.
+    pub fn set_arguments(&mut self, arguments: &[&str]) {
+        self.arguments = arguments.iter().map(ToString::to_string).collect();
+    }
+
+    /// What the system allows the next start: resources of `setrlimit`.
+    pub fn set_limits(&mut self, limits: &[(u32, u64)]) {
+        self.limits = limits.to_vec();
+    }
+
+    /// Starts the server, which has stopped and must not come up; calls `probe` with its port until it has ended.
+    /// Returns how it ended.
+    pub fn start_in_vain(&mut self, mut probe: impl FnMut(u16)) -> ExitStatus {
+        assert!(self.child.is_none(), "the server still runs");
+        self.port = spare_port();
+        self.spawn();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let child = self.child.as_mut().expect("just started");
+            if let Some(status) = child.try_wait().expect("wait") {
+                self.child = None;
+                return status;
+            }
+            assert!(Instant::now() < end, "it runs\n{}", self.log_tail());
+            probe(self.port);
+        }
+    }
+
+    /// Sends a signal.
+    pub fn signal(&self, signal: i32) {
+        let child = self.child.as_ref().expect("the server runs");
+        let pid = i32::try_from(child.id()).expect("a pid");
+        // SAFETY: the child has not been waited for, so the pid is still its own.
+        assert_eq!(unsafe { libc::kill(pid, signal) }, 0);
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn wait_for_end(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the server runs");
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
+            if let Some(status) = child.try_wait().expect("wait") {
+                return status;
+            }
+            thread::sleep(Duration::from_millis(5));
+        }
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("it did not end\n{}", self.log_tail());
     }
 
     /// Starts the server again on the same directory, with the same directives.
@@ -164,19 +221,29 @@ impl Server {
         for (name, value) in &self.directives {
             command.arg(format!("--{name}")).arg(value);
         }
+        command.args(&self.arguments);
         command
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a second handle"))
             .stderr(log);
         command.current_dir(&self.root);
-        // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+        let limits = self.limits.clone();
+        // SAFETY: prctl and setrlimit are async-signal-safe and touch nothing of the parent.
         unsafe {
-            command.pre_exec(
-                || match libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) {
-                    0 => Ok(()),
-                    _ => Err(io::Error::last_os_error()),
-                },
-            );
+            command.pre_exec(move || {
+                let mut ok = libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) == 0;
+                for &(resource, allowed) in &limits {
+                    let limit = libc::rlimit {
+                        rlim_cur: allowed,
+                        rlim_max: allowed,
+                    };
+                    ok &= libc::setrlimit(resource, &limit) == 0;
+                }
+                match ok {
+                    true => Ok(()),
+                    false => Err(io::Error::last_os_error()),
+                }
+            });
         }
         let program = self.kind.program();
         self.child = Some(
@@ -227,10 +294,20 @@ impl Server {
         self.root.join("data")
     }
 
+    /// The port of the last start.
+    pub fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// The log of all starts.
+    pub fn log(&self) -> String {
+        let text = fs::read(self.log_path()).unwrap_or_default();
+        String::from_utf8_lossy(&text).into_owned()
+    }
+
     /// The last lines of the log.
     pub fn log_tail(&self) -> String {
-        let text = fs::read(self.log_path()).unwrap_or_default();
-        let text = String::from_utf8_lossy(&text);
+        let text = self.log();
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
@@ -249,10 +326,9 @@ impl Server {
 
     /// Sends SIGTERM and waits for the end; the server must end by itself.
     pub fn stop(&mut self) -> Option<ExitStatus> {
+        self.child.as_ref()?;
+        self.signal(libc::SIGTERM);
         let mut child = self.child.take()?;
-        let pid = i32::try_from(child.id()).expect("a pid");
-        // SAFETY: the child has not been waited for, so the pid is still its own.
-        unsafe { libc::kill(pid, libc::SIGTERM) };
         let end = Instant::now() + PATIENCE;
         while Instant::now() < end {
             if let Some(status) = child.try_wait().expect("wait") {

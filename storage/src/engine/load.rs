@@ -57,6 +57,17 @@ pub enum LoadError {
     },
 }
 
+impl LoadError {
+    /// Whether files are not what they should be, so that another start would find the same: somebody has to decide.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            LoadError::Log(error) => error.is_damage(),
+            LoadError::Rdb { .. } => true,
+            LoadError::Locked(_) | LoadError::Io { .. } => false,
+        }
+    }
+}
+
 /// Hears how the load comes along: bytes and keys since it was last called.
 pub type OnProgress<'p> = &'p mut dyn FnMut(u64, u64);
 

@@ -318,7 +318,7 @@ impl LogFiles {
                 cut: recovery.cut.take().map(|cut| planned(&cut, &read.opened)),
                 unchecked_files: recovery.report.unchecked_files,
             }),
-            Err(error) => Err(unreadable(error, &recovery)),
+            Err(error) => Err(unreadable(error)),
         }
     }
 
@@ -375,7 +375,7 @@ impl LogFiles {
         });
         match outcome {
             Ok((opened, end)) => Ok((end, recovery.cut.take().map(|cut| planned(&cut, &opened)))),
-            Err(error) => Err(unreadable(error, &recovery)),
+            Err(error) => Err(unreadable(error)),
         }
     }
 }
@@ -426,7 +426,7 @@ fn read_alone(
     let opened = match recovery.open_segments(&manifest) {
         Ok(opened) => opened,
         Err(error) => {
-            reading.damage = Some(damage_of(&error, None, None));
+            reading.damage = Some(damage_of(&error, None));
             return reading;
         }
     };
@@ -459,7 +459,7 @@ fn read_alone(
             }
         }
         Err(error) => {
-            let damage = damage_of(&error, recovery.row, Some(segment));
+            let damage = damage_of(&error, Some(segment));
             if let (Some(position), Some(lsn)) = (damage.position, damage.lsn) {
                 reading.used_bytes = position;
                 reading.range.1 = reading.range.0.max(lsn);
@@ -473,7 +473,7 @@ fn read_alone(
 impl FileDamage {
     /// What the error tells of the file.
     pub fn of(error: &OpenError) -> FileDamage {
-        damage_of(error, None, None)
+        damage_of(error, None)
     }
 }
 
@@ -490,29 +490,19 @@ fn damage_nowhere() -> FileDamage {
     }
 }
 
-fn damage_of(
-    error: &OpenError,
-    case: Option<&'static str>,
-    segment: Option<&Opened>,
-) -> FileDamage {
+fn damage_of(error: &OpenError, segment: Option<&Opened>) -> FileDamage {
     let mut damage = damage_nowhere();
     match error {
-        OpenError::Corrupt {
-            position,
-            lsn,
-            expected,
-            found,
-            lost_bytes,
-            ..
-        } => {
-            damage.case = case;
-            damage.position = Some(*position);
-            damage.lsn = Some(*lsn);
-            damage.expected = expected.clone();
-            damage.found = found.clone();
-            match segment {
-                Some(segment) => look_behind(&mut damage, segment),
-                None => damage.bytes_after = *lost_bytes,
+        OpenError::Corrupt(corruption) => {
+            damage.case = Some(corruption.case);
+            damage.position = Some(corruption.position);
+            damage.lsn = Some(corruption.good.end);
+            damage.expected = corruption.expected.clone();
+            damage.found = corruption.found.clone();
+            match (segment, &corruption.loss) {
+                (Some(segment), _) => look_behind(&mut damage, segment),
+                (None, Some(loss)) => damage.bytes_after = loss.bytes,
+                (None, None) => {}
             }
         }
         OpenError::WrongFile {
@@ -576,9 +566,9 @@ fn planned(cut: &Cut, opened: &[Opened]) -> PlannedCut {
     }
 }
 
-fn unreadable(error: OpenError, recovery: &Recovery<'_>) -> Unreadable {
+fn unreadable(error: OpenError) -> Unreadable {
     let case = match &error {
-        OpenError::Corrupt { .. } => recovery.row,
+        OpenError::Corrupt(corruption) => Some(corruption.case),
         _ => None,
     };
     Unreadable { error, case }

@@ -141,6 +141,14 @@ impl SegmentHeader {
     }
 }
 
+/// The format of a file that begins like a segment, of another version than this one's.
+pub(super) fn other_version(bytes: &[u8]) -> Option<String> {
+    let digits = bytes.strip_prefix(b"#HT")?;
+    let count = digits.iter().take_while(|b| b.is_ascii_digit()).count();
+    let is_other = count > 0 && digits[..count] != *b"1" && digits.get(count) == Some(&b' ');
+    is_other.then(|| format!("HT{}", String::from_utf8_lossy(&digits[..count.min(20)])))
+}
+
 /// The line before a frame's payload.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct FrameHeader {

@@ -87,7 +87,8 @@ pub use frame::Replid;
 pub use manifest::ManifestError;
 pub use reader::{LogReader, ReadError};
 pub use recovery::{
-    BaseLoaded, CutTail, Damage, OpenError, RecoverMode, RecoveryReport, ReplayError, ReplayTarget,
+    BaseLoaded, Corruption, CutTail, Damage, Loss, OpenError, RecoverMode, RecoveryReport,
+    ReplayError, ReplayTarget,
 };
 pub use retention::{History, Retention};
 pub use rewrite::{RewriteError, RewriteTicket};

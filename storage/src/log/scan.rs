@@ -191,9 +191,6 @@ fn skip_notes(mut bytes: &[u8]) -> &[u8] {
 
 /// Looks behind a bad frame at file position `at` and LSN `lsn` for proof that it was durable once: a later frame whose
 /// `sync` is above `lsn`. Returns the highest such `sync`.
-///
-/// The later frame's checksum goes on from the bad one's, which may be gone with it; so what counts is that header,
-/// position and what follows the payload fit together.
 pub(super) fn proof_of_sync(bytes: &[u8], at: usize, lsn: Lsn) -> Option<Lsn> {
     later_frames(bytes, at, lsn)
         .map(|header| header.sync)

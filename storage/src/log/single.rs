@@ -7,7 +7,9 @@ use std::path::Path;
 
 use super::LogOptions;
 use super::foreign;
-use super::recovery::{OpenError, RecoverMode, ReplayTarget, begins_with_rdb, io_at};
+use super::recovery::{
+    Corruption, Loss, OpenError, RecoverMode, ReplayTarget, begins_with_rdb, io_at,
+};
 use crate::disk::Disk;
 use crate::types::Lsn;
 
@@ -58,15 +60,21 @@ pub fn load_single_file(
         _ => false,
     };
     if !accepted && options.recover == RecoverMode::Strict {
-        return Err(OpenError::Corrupt {
+        return Err(OpenError::Corrupt(Box::new(Corruption {
             damage,
+            case: "single_file",
             path: path.to_path_buf(),
             position: position as u64,
-            lsn: Lsn::ZERO,
+            good: Lsn::ZERO..Lsn::ZERO,
+            good_until: None,
             expected: expected.into(),
             found: "something else".into(),
-            lost_bytes: left_out,
-        });
+            loss: Some(Loss {
+                bytes: left_out,
+                files: 1,
+                ..Loss::default()
+            }),
+        })));
     }
     Ok(SingleFile {
         bytes: bytes - left_out,

@@ -338,7 +338,7 @@ fn segment_shorter_than_its_birth_frame_is_refused() {
         let refused = open_with(original.path(), options()).map(|_| ());
         let expected = match len {
             0 => matches!(refused, Err(OpenError::File { what: "empty", .. })),
-            _ => matches!(refused, Err(OpenError::Corrupt { .. })),
+            _ => matches!(refused, Err(OpenError::Corrupt(_))),
         };
         assert!(expected, "length {len}: {refused:?}");
     }
@@ -413,12 +413,16 @@ fn flipped_byte_in_once_durable_frames_is_corruption() {
             assert_eq!(found.stream.len() as u64, good);
         }
         // A flip in the header line shows in the birth frame behind it.
-        Err(OpenError::Corrupt { position, .. }) => {
-            assert!(position <= at.max(frame::HEADER_BYTES) as u64 && (at as u64) < last_frame);
+        Err(OpenError::Corrupt(corruption)) => {
+            assert!(
+                corruption.position <= at.max(frame::HEADER_BYTES) as u64
+                    && (at as u64) < last_frame
+            );
         }
         Err(OpenError::WrongFile { .. }) => {
             assert!(at < frame::HEADER_BYTES, "replid or LSN of the segment")
         }
+        Err(OpenError::Version { .. }) => assert_eq!(at, 3, "the digit of the version"),
         Err(e) => panic!("byte {at}: {e}"),
     });
 }
@@ -432,14 +436,22 @@ fn corruption_is_accepted_with_recover_prefix_and_kept_aside() {
     text[second + 100] ^= 1;
     std::fs::write(increment(dir.path(), 1), &text).unwrap();
     match open_with(dir.path(), options()) {
-        Err(OpenError::Corrupt {
-            position,
-            lsn,
-            lost_bytes,
-            ..
-        }) => {
-            assert_eq!((position, lsn), (second as u64, Lsn(ends[1])));
-            assert!(lost_bytes >= ends[4] - ends[1]);
+        Err(OpenError::Corrupt(corruption)) => {
+            assert_eq!(corruption.case, "last_segment_bad_frame_once_durable");
+            assert_eq!(corruption.position, second as u64);
+            assert_eq!(corruption.good, Lsn(ends[0])..Lsn(ends[1]));
+            let loss = corruption.loss.clone().unwrap();
+            assert!(loss.bytes >= ends[4] - ends[1] && loss.bytes <= (text.len() - second) as u64);
+            assert_eq!((loss.from, loss.to), (Lsn(ends[1]), Some(Lsn(ends[4]))));
+            let (first, last) = loss.written.unwrap();
+            assert!(corruption.good_until.unwrap() <= first && first <= last);
+            let said = corruption.to_string();
+            for part in [
+                format!("at byte {second} (LSN {}", ends[1]),
+                loss.to_string(),
+            ] {
+                assert!(said.contains(&part), "{said}");
+            }
         }
         other => panic!("{:?}", other.map(|_| ())),
     }

@@ -113,14 +113,15 @@ const CASES: [Case; 12] = [
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Verdict {
     GoOn,
-    /// The log ends here; the reason is the row's name.
-    Cut(&'static str),
-    Refuse(Damage),
-}
-
-/// The name of the row for an ending.
-pub(super) fn row(ending: Ending, last: bool) -> &'static str {
-    find(ending, last).name
+    /// The log ends here. `case` is the row's name; `accepted`: somebody asked for that, although it was safe once.
+    Cut {
+        case: &'static str,
+        accepted: bool,
+    },
+    Refuse {
+        case: &'static str,
+        damage: Damage,
+    },
 }
 
 fn find(ending: Ending, last: bool) -> &'static Case {
@@ -144,12 +145,18 @@ pub(super) fn decide(
     };
     match decision {
         Decision::GoOn => Verdict::GoOn,
-        Decision::Corrupt if recover == RecoverMode::Strict => Verdict::Refuse(match ending {
-            Ending::NoCommand => Damage::NoCommand,
-            Ending::CommandCutOff => Damage::CutOff,
-            _ => Damage::Checked,
-        }),
-        Decision::Corrupt | Decision::CutTail => Verdict::Cut(case.name),
+        Decision::Corrupt if recover == RecoverMode::Strict => Verdict::Refuse {
+            case: case.name,
+            damage: match ending {
+                Ending::NoCommand => Damage::NoCommand,
+                Ending::CommandCutOff => Damage::CutOff,
+                _ => Damage::Checked,
+            },
+        },
+        Decision::Corrupt | Decision::CutTail => Verdict::Cut {
+            case: case.name,
+            accepted: decision == Decision::Corrupt,
+        },
     }
 }
 
@@ -183,10 +190,14 @@ mod tests {
         use Ending::*;
         let verdict =
             |ending, last, load_cut_off| decide(ending, last, load_cut_off, RecoverMode::Strict);
-        assert_eq!(verdict(BadFrame, true, false), Verdict::Cut("torn_tail"));
+        let cut = |case| Verdict::Cut {
+            case,
+            accepted: false,
+        };
+        assert_eq!(verdict(BadFrame, true, false), cut("torn_tail"));
         assert_eq!(
             verdict(CommandCutOff, true, true),
-            Verdict::Cut("foreign_tail_cut_off")
+            cut("foreign_tail_cut_off")
         );
         for (ending, last, load_cut_off, damage) in [
             (CommandCutOff, true, false, Damage::CutOff),
@@ -196,13 +207,15 @@ mod tests {
             (BadFrameOnceDurable, true, true, Damage::Checked),
             (BadBeginning, true, true, Damage::Checked),
         ] {
-            assert_eq!(
-                verdict(ending, last, load_cut_off),
-                Verdict::Refuse(damage),
+            assert!(
+                matches!(verdict(ending, last, load_cut_off), Verdict::Refuse { damage: found, .. } if found == damage),
                 "{ending:?} {last}"
             );
             let accepted = decide(ending, last, load_cut_off, RecoverMode::Prefix);
-            assert!(matches!(accepted, Verdict::Cut(_)), "{ending:?} {last}");
+            assert!(
+                matches!(accepted, Verdict::Cut { accepted: true, .. }),
+                "{ending:?} {last}"
+            );
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Ending the log before the end of its files.
 
 use super::CutTail;
-use super::error::{OpenError, io_at};
+use super::error::{Loss, OpenError, io_at};
 use super::replay::Opened;
 use crate::Lsn;
 use crate::disk::{Disk, replace_file};
@@ -19,6 +19,8 @@ pub(in crate::log) struct Cut {
     pub case: &'static str,
     pub expected: String,
     pub found: String,
+    /// What is lost of data that was safe once, if somebody has accepted that.
+    pub accepted: Option<Loss>,
 }
 
 impl Cut {
@@ -58,13 +60,7 @@ impl Cut {
         file.set_len(self.position as u64)
             .and_then(|()| file.sync_all())
             .map_err(io_at(&segment.path))?;
-        for entry in &later {
-            let (path, aside) = (
-                names.dir.join(&entry.name),
-                names.torn(&entry.name, self.lsn),
-            );
-            disk.rename(&path, &aside).map_err(io_at(&path))?;
-        }
+        set_aside(disk, names, later.iter().map(|entry| &entry.name), self.lsn)?;
         let bytes = tail.len() as u64;
         let reason = self.reason();
         tracing::warn!(
@@ -82,8 +78,28 @@ impl Cut {
             bytes,
             kept_as,
             reason,
+            accepted: self.accepted,
         })
     }
+}
+
+/// Gives files other names: the log ends at `lsn`, before what they hold.
+pub(super) fn set_aside<'n>(
+    disk: &dyn Disk,
+    names: &Names,
+    files: impl Iterator<Item = &'n String>,
+    lsn: Lsn,
+) -> Result<(), OpenError> {
+    for name in files {
+        let (path, aside) = (names.dir.join(name), names.torn(name, lsn));
+        disk.rename(&path, &aside).map_err(io_at(&path))?;
+        tracing::warn!(
+            "log: {} is set aside as {}",
+            path.display(),
+            aside.display()
+        );
+    }
+    Ok(())
 }
 
 /// How many bytes of filler `bytes` ends in.

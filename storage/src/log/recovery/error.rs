@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use super::ReplayError;
-use crate::Lsn;
 use crate::log::manifest::ManifestError;
+use crate::{Lsn, UnixMillis};
 
 /// Why a log was not opened. Sorted by who has to react.
 #[derive(Debug, thiserror::Error)]
@@ -49,27 +50,17 @@ pub enum OpenError {
         /// What is.
         found: String,
     },
-    /// The operator: data that was safe is damaged.
-    #[error(
-        "{damage}{path} is damaged at byte {position} (LSN {lsn}): expected {expected}, found {found}. Starting with \
-         recover=prefix would keep everything before and lose at least {lost_bytes} bytes of the log"
-    )]
-    Corrupt {
-        /// What kind of damage it is.
-        damage: Damage,
+    /// The operator: a later version of this program wrote the file.
+    #[error("{path} has the format {version}, which this version does not know: it knows HT1")]
+    Version {
         /// The file.
         path: PathBuf,
-        /// File position of the damage.
-        position: u64,
-        /// Position in the stream.
-        lsn: Lsn,
-        /// What should be there.
-        expected: String,
-        /// What is.
-        found: String,
-        /// What accepting the damage would lose, at least.
-        lost_bytes: u64,
+        /// Its format.
+        version: String,
     },
+    /// The operator: data that was safe is damaged.
+    #[error(transparent)]
+    Corrupt(Box<Corruption>),
     /// The operator: a sealed file is not what it was, though it may look sound.
     #[error(
         "{path} has changed since it was sealed: expected {expected}, found {found}. Put the right file back, or start \
@@ -99,6 +90,108 @@ pub enum OpenError {
         /// How it failed.
         error: io::Error,
     },
+}
+
+impl OpenError {
+    /// Whether the log's files are not what they should be, so that another start would find the same: somebody has to
+    /// decide.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            OpenError::Locked(_)
+            | OpenError::NoLog(_)
+            | OpenError::Exists(_)
+            | OpenError::Io { .. } => false,
+            OpenError::ManifestMissing(..)
+            | OpenError::Manifest { .. }
+            | OpenError::File { .. }
+            | OpenError::WrongFile { .. }
+            | OpenError::Version { .. }
+            | OpenError::Corrupt(_)
+            | OpenError::Changed { .. }
+            | OpenError::Replay { .. } => true,
+        }
+    }
+}
+
+/// Damage to data that was safe, and what accepting it would cost.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Corruption {
+    /// What kind of damage it is.
+    pub damage: Damage,
+    /// The row of the table of start-up cases (`recovery/cases.rs`), or what stands for it in files without frames.
+    pub case: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// File position of the damage.
+    pub position: u64,
+    /// What is good before it.
+    pub good: Range<Lsn>,
+    /// When the last good record was written, where that is known.
+    pub good_until: Option<UnixMillis>,
+    /// What should be there.
+    pub expected: String,
+    /// What is.
+    pub found: String,
+    /// What accepting the damage would lose; `None`: it cannot be accepted, because nothing can be kept.
+    pub loss: Option<Loss>,
+}
+
+/// What is lost with a part of the log. Of what can no longer be recognised only the bytes are known.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Loss {
+    /// Bytes of files.
+    pub bytes: u64,
+    /// Files that hold them.
+    pub files: usize,
+    /// The log ends here.
+    pub from: Lsn,
+    /// It went on to here at least.
+    pub to: Option<Lsn>,
+    /// When the first and the last recognisable record of it was written.
+    pub written: Option<(UnixMillis, UnixMillis)>,
+}
+
+impl fmt::Display for Corruption {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{}{} is damaged at byte {} (LSN {}, case {}): expected {}, found {}. Good: LSN {} to {}",
+            self.damage,
+            self.path.display(),
+            self.position,
+            self.good.end,
+            self.case,
+            self.expected,
+            self.found,
+            self.good.start,
+            self.good.end,
+        )?;
+        if let Some(until) = self.good_until {
+            write!(f, ", written until {until}")?;
+        }
+        match &self.loss {
+            None => f.write_str(". Nothing can be kept without this file: restore it from a copy"),
+            Some(loss) => write!(
+                f,
+                ". Starting with --recover=prefix would keep that, set the rest aside and lose {loss}"
+            ),
+        }
+    }
+}
+
+impl fmt::Display for Loss {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let files = if self.files == 1 { "file" } else { "files" };
+        write!(f, "{} bytes in {} {files}", self.bytes, self.files)?;
+        match self.to {
+            Some(to) => write!(f, ", LSN {} to {to} at least", self.from)?,
+            None => write!(f, ", from LSN {} on", self.from)?,
+        }
+        match self.written {
+            Some((first, last)) => write!(f, ", written from {first} to {last}"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// What kind of damage a file of the log has.

@@ -20,6 +20,7 @@
 //! | `cases` | decides: how a segment can end, and what follows from that |
 //! | `replay` | opens, checks and replays what the manifest names |
 //! | `history` | finds what is left below the base |
+//! | `loss` | says what accepting damage would cost |
 //! | `cut` | ends the log before the end of its files |
 //! | `begin` | changes the directory and starts the log |
 
@@ -28,6 +29,7 @@ mod cases;
 pub(super) mod cut;
 mod error;
 mod history;
+mod loss;
 pub(super) mod replay;
 
 use std::io;
@@ -44,7 +46,7 @@ use crate::{Lsn, UnixMillis};
 use begin::finish;
 pub(super) use begin::{Found, assemble};
 pub(super) use error::io_at;
-pub use error::{Damage, OpenError};
+pub use error::{Corruption, Damage, Loss, OpenError};
 use replay::Recovery;
 
 /// Is there while a log is being made: without a manifest beside it the log's files hold nothing that was ever promised.
@@ -110,6 +112,9 @@ pub struct CutTail {
     pub kept_as: PathBuf,
     /// What was wrong there.
     pub reason: String,
+    /// What was lost of data that had been safe, because the start was told to accept that. `None`: nothing; what was cut
+    /// had never been synced.
+    pub accepted: Option<Loss>,
 }
 
 /// What a start found.

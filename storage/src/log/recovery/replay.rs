@@ -5,14 +5,16 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::begin::Found;
-use super::cases::{self, Ending, Verdict, decide};
-use super::cut::{Cut, trailing_filler};
-use super::error::{Damage, OpenError, io_at};
-use super::{BaseLoaded, RecoverMode, RecoveryReport, ReplayTarget, begins_with_rdb, history};
+use super::cases::{Ending, Verdict, decide};
+use super::cut::{Cut, set_aside};
+use super::error::{Corruption, OpenError, io_at};
+use super::{
+    BaseLoaded, RecoverMode, RecoveryReport, ReplayTarget, begins_with_rdb, history, loss,
+};
 use crate::disk::{Disk, FileView};
 use crate::log::LogOptions;
 use crate::log::foreign::{self, ForeignStop};
-use crate::log::frame::{FrameHeader, HEADER_BYTES, Replid, SegmentHeader};
+use crate::log::frame::{self, FrameHeader, HEADER_BYTES, Replid, SegmentHeader};
 use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::{IndexEntry, SegmentIndex};
 use crate::log::ring::LSN_BITS;
@@ -36,6 +38,8 @@ pub(in crate::log) struct ReadThrough {
     pub base_lsn: Lsn,
     pub base_bytes: u64,
     pub end: Lsn,
+    /// Later segments with data that the manifest does not name, which is accepted.
+    unlisted: Vec<String>,
 }
 
 /// Reads a log for a start, or for whoever only wants to know what is there.
@@ -45,6 +49,10 @@ pub(in crate::log) struct Recovery<'a> {
     options: &'a LogOptions,
     target: &'a mut dyn ReplayTarget,
     pub report: RecoveryReport,
+    /// What the base stands for.
+    base_lsn: Lsn,
+    /// When the last frame was written that was replayed.
+    good_until: Option<UnixMillis>,
     replid: Option<Replid>,
     /// What sealed files should be like, then what they are like.
     sealed: Vec<SealedFile>,
@@ -53,8 +61,6 @@ pub(in crate::log) struct Recovery<'a> {
     indexes: Vec<(String, SegmentIndex)>,
     /// Where the log is to end, when that is before the end of its files.
     pub cut: Option<Cut>,
-    /// The row of the table of cases that stopped the reading.
-    pub row: Option<&'static str>,
 }
 
 impl<'a> Recovery<'a> {
@@ -71,24 +77,26 @@ impl<'a> Recovery<'a> {
             options,
             target,
             report: RecoveryReport::default(),
+            base_lsn: Lsn::ZERO,
+            good_until: None,
             replid: None,
             sealed,
             segments: Vec::new(),
             indexes: Vec::new(),
             cut: None,
-            row: None,
         }
     }
 
     /// Reads everything that the manifest names, and changes nothing.
     pub(in crate::log) fn read(&mut self, manifest: &Manifest) -> Result<ReadThrough, OpenError> {
         let opened = self.open_segments(manifest)?;
-        self.refuse_unlisted(manifest)?;
+        let unlisted = self.unlisted_segments(manifest)?;
         let first_lsn = match opened.first() {
-            Some(first) if first.framed => Some(self.segment_header(first, 0)?.lsn),
+            Some(first) if first.framed => self.segment_header(first, 0)?.map(|header| header.lsn),
             _ => None,
         };
         let (base_lsn, base_bytes) = self.load_base(manifest, &opened, first_lsn)?;
+        self.base_lsn = base_lsn;
         let lsn = self.replay_segments(&opened, base_lsn)?;
         if lsn.0 >> LSN_BITS != 0 {
             let path = self.names.manifest();
@@ -103,6 +111,7 @@ impl<'a> Recovery<'a> {
             base_lsn,
             base_bytes,
             end: lsn,
+            unlisted,
         })
     }
 
@@ -132,10 +141,12 @@ impl<'a> Recovery<'a> {
             base_lsn,
             base_bytes,
             end: lsn,
+            unlisted,
         } = self.read(&manifest)?;
         if let Some(cut) = self.cut.take() {
             self.report.cut = Some(cut.make(self.disk, self.names, &mut manifest, &opened)?);
         }
+        set_aside(self.disk, self.names, unlisted.iter(), lsn)?;
         let sealed = &self.sealed;
         let kept = history::find(self.disk, self.names, &manifest, base_lsn, sealed, |id| {
             self.replid.is_none_or(|ours| ours == *id) || self.knows(id)
@@ -193,6 +204,9 @@ impl<'a> Recovery<'a> {
             }
             let bytes = file.len().map_err(io_at(&path))?;
             let view = file.view(bytes).map_err(io_at(&path))?;
+            if let Some(version) = frame::other_version(&view) {
+                return Err(OpenError::Version { path, version });
+            }
             let framed = scan::looks_framed(&view);
             opened.push(Opened {
                 entry: entry.clone(),
@@ -201,11 +215,15 @@ impl<'a> Recovery<'a> {
                 framed,
             });
         }
-        // Redis begins with an empty file and may leave some behind; ours are never empty, nor named by our manifest.
+        // Redis begins with an empty file and may leave some behind; ours are never empty, nor named by our manifest, but
+        // for a last one that was cut off altogether by a start that was cut off itself.
         let last_framed = opened.iter().rposition(|s| s.framed);
         let ours = |index: usize| {
-            manifest.checked
-                || last_framed.is_some_and(|last| index <= last || index + 1 < opened.len())
+            let is_last = index + 1 == opened.len();
+            if is_last && self.options.recover == RecoverMode::Prefix {
+                return false;
+            }
+            manifest.checked || last_framed.is_some_and(|last| index <= last || !is_last)
         };
         if let Some(index) = (0..opened.len()).find(|&i| opened[i].view.is_empty() && ours(i)) {
             return Err(OpenError::File {
@@ -216,8 +234,10 @@ impl<'a> Recovery<'a> {
         Ok(opened)
     }
 
-    /// A manifest that is older than the files beside it (a copy put back) would lose what they hold.
-    fn refuse_unlisted(&self, manifest: &Manifest) -> Result<(), OpenError> {
+    /// Segments with data that the manifest does not name, although they are later than those it does. A manifest that is
+    /// older than the files beside it (a copy put back) would lose what they hold: that is refused, unless the loss is
+    /// accepted. (A start that had accepted one may have been cut off before it set them aside.)
+    fn unlisted_segments(&self, manifest: &Manifest) -> Result<Vec<String>, OpenError> {
         let list = self
             .disk
             .list(&self.names.dir)
@@ -233,6 +253,7 @@ impl<'a> Recovery<'a> {
         let switched = unlisted
             .iter()
             .any(|(_, (kind, seq))| *kind == FileKind::Base && *seq > base_seq);
+        let mut with_data = Vec::new();
         for (name, (kind, seq)) in unlisted {
             if kind != FileKind::Increment || seq <= manifest.last_increment_seq() {
                 continue;
@@ -251,7 +272,10 @@ impl<'a> Recovery<'a> {
                 }),
                 None => !view.is_empty() && !switched,
             };
-            if has_data {
+            if !has_data {
+                continue;
+            }
+            if self.options.recover == RecoverMode::Strict {
                 let expected = format!("no segment after number {}", manifest.last_increment_seq());
                 return Err(OpenError::WrongFile {
                     path,
@@ -259,8 +283,9 @@ impl<'a> Recovery<'a> {
                     found: "one that the manifest does not name".into(),
                 });
             }
+            with_data.push(name.clone());
         }
-        Ok(())
+        Ok(with_data)
     }
 
     /// True if segments may belong to this history, whatever the others belong to.
@@ -268,17 +293,15 @@ impl<'a> Recovery<'a> {
         self.options.older_replids.contains(id) || self.options.replid.as_ref() == Some(id)
     }
 
-    /// The header of the part at the walk's position. `None` if it is damaged and stands behind commands of another
-    /// server.
+    /// The header of the part at the walk's position. `None` if it is damaged.
     fn part_header(
         &mut self,
         segment: &Opened,
         walk: &Walk,
     ) -> Result<Option<SegmentHeader>, OpenError> {
-        if walk.foreign && SegmentHeader::parse(&segment.view[walk.at..]).is_none() {
+        let Some(header) = self.segment_header(segment, walk.at)? else {
             return Ok(None);
-        }
-        let header = self.segment_header(segment, walk.at)?;
+        };
         if header.lsn != walk.lsn {
             return Err(OpenError::WrongFile {
                 path: segment.path.clone(),
@@ -292,22 +315,14 @@ impl<'a> Recovery<'a> {
         Ok(Some(header))
     }
 
+    /// The header line at a file position. `None` if it is damaged.
     pub(in crate::log) fn segment_header(
         &mut self,
         segment: &Opened,
         at: usize,
-    ) -> Result<SegmentHeader, OpenError> {
+    ) -> Result<Option<SegmentHeader>, OpenError> {
         let Some(header) = SegmentHeader::parse(&segment.view[at..]) else {
-            self.row = Some("segment_bad_beginning");
-            return Err(OpenError::Corrupt {
-                damage: Damage::Checked,
-                path: segment.path.clone(),
-                position: at as u64,
-                lsn: Lsn::ZERO,
-                expected: "a segment header".into(),
-                found: "a damaged one".into(),
-                lost_bytes: (segment.view.len() - at) as u64,
-            });
+            return Ok(None);
         };
         let expected = self.replid.or(self.options.replid);
         if expected.is_some_and(|id| id != header.replid) && !self.knows(&header.replid) {
@@ -321,7 +336,7 @@ impl<'a> Recovery<'a> {
             });
         }
         self.replid = Some(header.replid);
-        Ok(header)
+        Ok(Some(header))
     }
 
     /// Loads the base and returns the position it stands for, and its size.
@@ -464,15 +479,17 @@ impl<'a> Recovery<'a> {
             None => Ok(()),
             Some(stop) => {
                 let (damage, position, expected) = stop.describe();
-                Err(OpenError::Corrupt {
+                Err(OpenError::Corrupt(Box::new(Corruption {
                     damage,
+                    case: "base_of_commands",
                     path: path.to_path_buf(),
                     position: position as u64,
-                    lsn: Lsn::ZERO,
+                    good: Lsn::ZERO..Lsn::ZERO,
+                    good_until: None,
                     expected: expected.into(),
                     found: "something else".into(),
-                    lost_bytes: bytes - position as u64,
-                })
+                    loss: None,
+                })))
             }
         }
     }
@@ -526,8 +543,11 @@ impl<'a> Recovery<'a> {
             position: walk.at as u64,
         };
         let Some(header) = self.part_header(segment, walk)? else {
-            // Behind another server's commands: the power may have failed while it was being begun.
-            let ending = torn_or_corrupt(segment, walk.at, walk.lsn, Some(begun));
+            let ending = match walk.foreign {
+                // Behind another server's commands: the power may have failed while it was being begun.
+                true => torn_or_corrupt(segment, walk.at, walk.lsn, Some(begun)),
+                false => Ending::BadBeginning,
+            };
             let (expected, found) = ("a segment header", "a damaged one");
             return self.settle(all, index, ending, walk, expected, found);
         };
@@ -547,6 +567,7 @@ impl<'a> Recovery<'a> {
                     path: segment.path.clone(),
                     error,
                 })?;
+            self.good_until = self.good_until.max(Some(frame.header.ts));
             self.report.frames += 1;
             self.report.replayed_bytes += frame.payload.len() as u64;
             if entries
@@ -672,7 +693,6 @@ impl<'a> Recovery<'a> {
         let Walk { at, lsn, .. } = *walk;
         let segment = &all[index];
         let last = index + 1 == all.len();
-        self.row = Some(cases::row(ending, last));
         match decide(
             ending,
             last,
@@ -680,7 +700,7 @@ impl<'a> Recovery<'a> {
             self.options.recover,
         ) {
             Verdict::GoOn => {}
-            Verdict::Cut(case) => {
+            Verdict::Cut { case, accepted } => {
                 self.cut = Some(Cut {
                     index,
                     position: at,
@@ -688,20 +708,21 @@ impl<'a> Recovery<'a> {
                     case,
                     expected: expected.into(),
                     found: found.into(),
+                    accepted: accepted.then(|| loss::estimate(all, index, at, lsn)),
                 });
             }
-            Verdict::Refuse(damage) => {
-                let here = segment.view.len() - at;
-                let later: usize = all[index + 1..].iter().map(|later| later.view.len()).sum();
-                return Err(OpenError::Corrupt {
+            Verdict::Refuse { case, damage } => {
+                return Err(OpenError::Corrupt(Box::new(Corruption {
                     damage,
+                    case,
                     path: segment.path.clone(),
                     position: at as u64,
-                    lsn,
+                    good: self.base_lsn..lsn,
+                    good_until: self.good_until,
                     expected: expected.into(),
                     found: found.into(),
-                    lost_bytes: (here - trailing_filler(&segment.view[at..]) + later) as u64,
-                });
+                    loss: Some(loss::estimate(all, index, at, lsn)),
+                })));
             }
         }
         Ok(Next::Nothing)

@@ -61,7 +61,7 @@ fn foreign_log_cut_off_in_the_middle_is_refused() {
     );
     assert!(matches!(
         open_with(dir.path(), options()),
-        Err(OpenError::Corrupt { .. })
+        Err(OpenError::Corrupt(_))
     ));
 }
 
@@ -94,7 +94,7 @@ fn foreign_tail_cut_off_is_refused_where_that_is_asked_for() {
         ..options()
     };
     match open_with(dir.path(), strict) {
-        Err(error @ OpenError::Corrupt { .. }) => {
+        Err(error @ OpenError::Corrupt(_)) => {
             let text = error.to_string();
             assert!(text.starts_with("Unexpected end of file reading the append only file"));
         }
@@ -307,7 +307,7 @@ fn damage_before_a_synced_part_is_corruption() {
         assert!(
             matches!(
                 refused,
-                Err(OpenError::Corrupt { .. } | OpenError::WrongFile { .. })
+                Err(OpenError::Corrupt(_) | OpenError::WrongFile { .. })
             ),
             "{at}: {refused:?}"
         );
