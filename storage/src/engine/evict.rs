@@ -60,9 +60,10 @@ pub(super) enum Room {
     None,
 }
 
-/// Evicts keys until memory is below the limit, for at most `budget`.
+/// Evicts keys until memory is below the limit, for at most `budget`. Where keys that are due are kept (CLIENT PAUSE),
+/// others are too.
 pub(super) fn make_room(turn: &mut Turn<'_>, budget: Option<Duration>) -> Room {
-    if !is_over(turn) {
+    if turn.settings.keep_due || !is_over(turn) {
         return Room::Enough;
     }
     let hopeless = |turn: &Turn<'_>| match turn.shared.reaper.is_behind() {

@@ -224,3 +224,21 @@ fn one_command_evicts_for_as_long_as_it_may_and_runs() {
     while worker.turn().evict_some(Duration::ZERO) {}
     assert_eq!(keys(&engine), 10);
 }
+
+/// CLIENT PAUSE: neither commands nor the housekeeping thread evict, and nothing is refused for want of memory.
+#[test]
+fn nothing_is_evicted_while_the_data_must_not_change_by_itself() {
+    let (engine, mut client) = in_memory(Settings {
+        keep_due: true,
+        ..room_for(10, EvictionPolicy::AllKeysRandom)
+    });
+    for n in 0..20 {
+        assert_eq!(client.line(&format!("set k{n} x")), "+OK\r\n");
+    }
+    let mut worker = engine.worker();
+    assert!(!worker.turn().evict_some(Duration::from_secs(1)));
+    assert_eq!(keys(&engine), 20);
+    engine.set_settings(room_for(10, EvictionPolicy::AllKeysRandom));
+    while worker.turn().evict_some(Duration::from_secs(1)) {}
+    assert_eq!(keys(&engine), 10);
+}

@@ -466,7 +466,7 @@ impl<'w> Turn<'w> {
     /// # Errors
     /// If that was not enough for a command that needs memory.
     pub fn make_room(&mut self, flags: Flags) -> Result<(), CommandError> {
-        if self.settings.maxmemory == 0 || self.replay || self.settings.keep_due {
+        if self.settings.maxmemory == 0 || self.replay {
             return Ok(());
         }
         match evict::make_room(self, self.settings.eviction_budget()) {

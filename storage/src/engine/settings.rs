@@ -81,7 +81,7 @@ pub struct Settings {
     pub eviction_tenacity: u32,
     /// How fast the use counter saturates.
     pub lfu_log_factor: u32,
-    /// Minutes after which the use counter is halved; 0: never.
+    /// Minutes without use after which the use counter is one lower; 0: never.
     pub lfu_decay_minutes: u32,
     /// Whether keys are expired in the background.
     pub active_expire: bool,
