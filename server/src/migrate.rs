@@ -17,6 +17,9 @@ const KEPT_FOR: Duration = Duration::from_secs(10);
 /// Most connections that are kept.
 const KEPT_MAX: usize = 64;
 
+/// Most values that are sent before their replies are read: a target that waits for us to read reads no more itself.
+const UNANSWERED_MAX: usize = 1024;
+
 /// Longest reply that makes sense.
 const REPLY_LEN_MAX: u64 = 4096;
 
@@ -202,7 +205,7 @@ impl Peer {
         }
     }
 
-    /// Introduces itself, sends everything, then reads a reply for each value. Where the other side does not let us in,
+    /// Introduces itself, sends everything, and reads a reply for each value. Where the other side does not let us in,
     /// or has no such database, nothing is sent.
     fn exchange(
         &mut self,
@@ -237,22 +240,25 @@ impl Peer {
             }
         }
         self.db = Some(destination.db);
-        for parcel in parcels {
-            let ttl = parcel.ttl_ms.to_string();
-            let mut args: Vec<&[u8]> =
-                vec![b"RESTORE", &parcel.key, ttl.as_bytes(), &parcel.payload];
-            if destination.replace {
-                args.push(b"REPLACE");
+        let mut indexes = 0..parcels.len();
+        for parcels in parcels.chunks(UNANSWERED_MAX) {
+            for parcel in parcels {
+                let ttl = parcel.ttl_ms.to_string();
+                let mut args: Vec<&[u8]> =
+                    vec![b"RESTORE", &parcel.key, ttl.as_bytes(), &parcel.payload];
+                if destination.replace {
+                    args.push(b"REPLACE");
+                }
+                // One by one: the values are not gathered in memory a second time.
+                self.send(&request(&args))
+                    .map_err(|error| (WRITING, error))?;
             }
-            // One by one: the values are not gathered in memory a second time.
-            self.send(&request(&args))
-                .map_err(|error| (WRITING, error))?;
-        }
-        for index in 0..parcels.len() {
-            match self.read_reply().map_err(|error| (READING, error))? {
-                None => delivery.accepted.push(index),
-                Some(refusal) => {
-                    delivery.error.get_or_insert(refusal);
+            for index in indexes.by_ref().take(parcels.len()) {
+                match self.read_reply().map_err(|error| (READING, error))? {
+                    None => delivery.accepted.push(index),
+                    Some(refusal) => {
+                        delivery.error.get_or_insert(refusal);
+                    }
                 }
             }
         }

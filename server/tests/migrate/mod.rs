@@ -3,6 +3,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::thread;
+use std::time::Duration;
 
 use crate::support::{Client, Kind, Reply, Server};
 
@@ -21,6 +22,10 @@ fn migrate(client: &mut Client, port: &str, key: &str, rest: &str) -> Reply {
     let mut args = vec!["MIGRATE", "127.0.0.1", port, key];
     args.extend(rest.split(' '));
     client.call(&args)
+}
+
+fn words(line: &str) -> Vec<String> {
+    line.split(' ').map(str::to_owned).collect()
 }
 
 fn error(reply: Reply) -> String {
@@ -71,6 +76,16 @@ impl Line {
         args.collect()
     }
 
+    /// Whether another request comes without an answer to the ones before.
+    fn has_more(&mut self) -> bool {
+        let stream = self.0.get_ref();
+        let patience = Duration::from_millis(200);
+        stream.set_read_timeout(Some(patience)).expect("a timeout");
+        let more = self.0.fill_buf().is_ok_and(|bytes| !bytes.is_empty());
+        self.0.get_ref().set_read_timeout(None).expect("none");
+        more
+    }
+
     fn number(&mut self, kind: u8) -> usize {
         let mut line = Vec::new();
         self.0.read_until(b'\n', &mut line).expect("a line");
@@ -87,6 +102,44 @@ impl Line {
             .write_all(text.as_bytes())
             .expect("an answer");
     }
+}
+
+/// A target that reads no more until it has sent its replies must not wait for a source that reads none until it has
+/// sent everything.
+#[test]
+fn replies_are_read_before_too_many_are_due() {
+    const KEYS: usize = 2500;
+    let here = start(&[]);
+    let mut source = here.client();
+    let keys: Vec<String> = (0..KEYS).map(|n| format!("key{n}")).collect();
+    for key in &keys {
+        source.ok(&format!("SET {key} 1"));
+    }
+    let puppet = Puppet::new();
+    let port = puppet.port();
+    let target = thread::spawn(move || {
+        let mut line = puppet.accept();
+        let mut most = 0;
+        let mut answered = 0;
+        while answered < KEYS {
+            let mut due = 0;
+            while answered + due < KEYS && (due == 0 || line.has_more()) {
+                assert_eq!(line.request()[0], b"RESTORE");
+                due += 1;
+            }
+            line.answer(&"+OK\r\n".repeat(due));
+            answered += due;
+            most = most.max(due);
+        }
+        most
+    });
+    let mut args = words(&format!("MIGRATE 127.0.0.1 {port} "));
+    args.extend(words("0 60000 KEYS"));
+    args.extend(keys);
+    assert_eq!(source.call(&args).text(), "OK");
+    let most = target.join().expect("the target");
+    assert!(most <= 1024, "{most} replies were due at a time");
+    assert_eq!(source.ok("DBSIZE").integer(), 0);
 }
 
 #[test]
