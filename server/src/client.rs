@@ -68,6 +68,8 @@ pub struct Seen {
     pub multi: AtomicI64,
     pub watching: AtomicU32,
     pub blocked: AtomicBool,
+    /// A request of its runs on another thread, or waits for the log.
+    pub busy: AtomicBool,
     /// When the output buffer was first seen above its soft limit, in milliseconds since the server's start; 0: it is not.
     pub over_soft_limit_ms: AtomicU64,
 }
@@ -125,16 +127,6 @@ impl ClientHandle {
             );
             self.kill();
         }
-    }
-
-    /// Disconnects the client because of the memory that it takes: so many bytes in buffers, and what it has in hand.
-    pub fn kill_for_memory(&self, bytes: u64) {
-        // A request being read, a reply being made.
-        const IN_HAND: u64 = 256 * 1024;
-        let bytes = bytes + IN_HAND;
-        self.leaving_bytes.fetch_add(bytes, Ordering::Relaxed);
-        memory::client_is_leaving(bytes);
-        self.kill();
     }
 
     /// Notes the command that the client sent last.
@@ -233,6 +225,23 @@ impl Clients {
         }
     }
 
+    /// Disconnects a client because of the memory that it takes: so many bytes in buffers, and what it has in hand.
+    /// False if it is gone, or about to go.
+    pub fn kill_for_memory(&self, id: u64, bytes: u64) -> bool {
+        // A request being read, a reply being made.
+        const IN_HAND: u64 = 256 * 1024;
+        // Under the lock: it does not leave before what it takes is noted, and nobody else notes it too.
+        let by_id = self.by_id.lock();
+        let Some(handle) = by_id.get(&id).filter(|handle| !handle.is_killed()) else {
+            return false;
+        };
+        let bytes = bytes + IN_HAND;
+        memory::client_is_leaving(bytes);
+        handle.leaving_bytes.store(bytes, Ordering::Relaxed);
+        handle.kill();
+        true
+    }
+
     /// Number of clients.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Relaxed)
@@ -266,6 +275,8 @@ pub struct Pause {
     until_ms: AtomicU64,
     /// Clients that wait for its end.
     pub postponed: AtomicUsize,
+    /// Held while `mode` and `until_ms` change.
+    changing: Mutex<()>,
     /// The last snapshot is being written, and what is written after it would be lost.
     at_the_end: AtomicBool,
 }
@@ -288,7 +299,8 @@ impl Pause {
     pub fn begin(&self, duration: Duration, all: bool) {
         let mode = if all { PAUSE_ALL } else { PAUSE_WRITES };
         let until = now_ms().saturating_add(duration.as_millis() as u64);
-        if self.asked_rest().is_some() {
+        let _changing = self.changing.lock();
+        if self.is_asked_for() {
             self.until_ms.fetch_max(until, Ordering::Relaxed);
             self.mode.fetch_max(mode, Ordering::Relaxed);
         } else {
@@ -299,7 +311,23 @@ impl Pause {
 
     /// Ends it. The caller wakes the clients.
     pub fn end(&self) {
+        let _changing = self.changing.lock();
         self.mode.store(0, Ordering::Relaxed);
+    }
+
+    /// Ends a pause whose time is over; false if there is none.
+    pub fn end_if_over(&self) -> bool {
+        let _changing = self.changing.lock();
+        let is_over = self.mode.load(Ordering::Relaxed) != 0 && !self.is_asked_for();
+        if is_over {
+            self.mode.store(0, Ordering::Relaxed);
+        }
+        is_over
+    }
+
+    /// Whether CLIENT PAUSE is on.
+    pub fn is_asked_for(&self) -> bool {
+        self.asked_rest().is_some()
     }
 
     /// Holds back what writes until the process ends, or until it is to go on.
@@ -322,7 +350,7 @@ impl Pause {
     }
 
     fn holds_all(&self) -> bool {
-        self.asked_rest().is_some() && self.mode.load(Ordering::Relaxed) == PAUSE_ALL
+        self.is_asked_for() && self.mode.load(Ordering::Relaxed) == PAUSE_ALL
     }
 
     /// How much longer it is on, or when to look again; `None` if it is not.
@@ -339,5 +367,43 @@ impl Pause {
             .saturating_sub(now_ms());
         let asked = self.mode.load(Ordering::Relaxed) != 0;
         (asked && left > 0).then(|| Duration::from_millis(left))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_goes_for_its_memory_once_and_only_while_it_is_there() {
+        let clients = Clients::default();
+        let new = NewClient {
+            addr: String::new(),
+            laddr: String::new(),
+            unix: false,
+            fd: 0,
+        };
+        let handle = clients.add(new);
+        assert!(clients.kill_for_memory(handle.id, 1000));
+        assert!(handle.is_killed());
+        assert!(!clients.kill_for_memory(handle.id, 1000));
+        assert!(handle.leaving_bytes.load(Ordering::Relaxed) > 0);
+        clients.remove(handle.id);
+        assert_eq!(handle.leaving_bytes.load(Ordering::Relaxed), 0);
+        assert!(!clients.kill_for_memory(handle.id, 1000));
+        assert_eq!(handle.leaving_bytes.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_pause_ends_when_its_time_is_over_and_not_before() {
+        let pause = Pause::default();
+        assert!(!pause.end_if_over());
+        pause.begin(Duration::ZERO, false);
+        assert!(pause.is_on() && !pause.is_asked_for());
+        assert!(pause.end_if_over());
+        assert!(!pause.is_on() && !pause.end_if_over());
+        pause.begin(Duration::from_secs(3600), false);
+        assert!(!pause.end_if_over());
+        assert!(pause.is_on() && pause.is_asked_for());
     }
 }

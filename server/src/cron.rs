@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Acquire, Relaxed};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -32,7 +32,6 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
         let mut ticks = interval(ROUND);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
         let mut rates = Rates::new();
-        let mut paused = false;
         // A signal that came while the cron is paused (DEBUG PAUSE-CRON).
         let mut pending = None;
         loop {
@@ -49,12 +48,10 @@ pub fn start(server: &Arc<Server>) -> io::Result<()> {
                     rates.sample(&server);
                     look_after_clients(&server);
                     server.migrations.close_unused();
-                    let still_paused = server.pause.rest().is_some();
-                    if paused && !still_paused {
-                        server.pause.end();
-                        server.refresh_engine_settings(&server.config());
+                    // However short it was: the engine goes on expiring and evicting only when it is told to.
+                    if server.pause.end_if_over() {
+                        server.refresh_engine_settings();
                     }
-                    paused = still_paused;
                 }
                 _ = term.recv() => match server.cron_paused.load(Relaxed) {
                     false => shut_down(&server, "SIGTERM"),
@@ -138,8 +135,9 @@ fn look_after_clients(server: &Server) {
     let now = server.uptime_ms();
     for handle in server.clients.all() {
         let seen = &handle.seen;
+        let waits = seen.busy.load(Acquire) || seen.blocked.load(Relaxed);
         let idle_ms = now.saturating_sub(seen.active_ms.load(Relaxed));
-        if timeout_ms > 0 && idle_ms > timeout_ms && !seen.blocked.load(Relaxed) {
+        if timeout_ms > 0 && idle_ms > timeout_ms && !waits {
             tracing::debug!("Closing idle client {} ({})", handle.id, handle.addr);
             handle.kill();
         }

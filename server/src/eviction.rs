@@ -46,13 +46,14 @@ pub fn evict_clients(server: &Server) {
     while total > memory_max
         && let Some((bytes, handle)) = clients.pop()
     {
-        tracing::info!(
-            "Evicting client {} ({}), which takes {bytes} bytes",
-            handle.id,
-            handle.addr
-        );
-        handle.kill_for_memory(bytes as u64);
-        server.stats.evicted_clients.add(1);
         total -= bytes as u64;
+        if server.clients.kill_for_memory(handle.id, bytes as u64) {
+            server.stats.evicted_clients.add(1);
+            tracing::info!(
+                "Evicting client {} ({}), which takes {bytes} bytes",
+                handle.id,
+                handle.addr
+            );
+        }
     }
 }

@@ -63,6 +63,8 @@ pub struct Server {
     pub called_off: AtomicBool,
     /// DEBUG QUICKLIST-PACKED-THRESHOLD.
     pub list_alone_from: AtomicUsize,
+    /// Held while the engine is told of changed settings.
+    refreshing: Mutex<()>,
     /// When it was started.
     pub started: Instant,
     /// The log lines.
@@ -116,6 +118,7 @@ impl Server {
             end_at_once: AtomicBool::new(false),
             called_off: AtomicBool::new(false),
             list_alone_from: AtomicUsize::new(Limits::LIST_ALONE_FROM),
+            refreshing: Mutex::default(),
             started: Instant::now(),
             log,
             loading: AtomicBool::new(true),
@@ -133,10 +136,12 @@ impl Server {
         self.started.elapsed().as_millis() as u64
     }
 
-    /// Has the engine follow the settings.
-    pub fn refresh_engine_settings(&self, config: &Config) {
-        let settings = settings::engine_settings(config);
-        let paused = self.pause.rest().is_some();
+    /// Has the engine follow the settings in force, and what commands have asked for beside them.
+    pub fn refresh_engine_settings(&self) {
+        // Who comes last has seen what everybody before has changed.
+        let _refreshing = self.refreshing.lock();
+        let settings = settings::engine_settings(&self.config());
+        let paused = self.pause.is_asked_for();
         self.engine.set_settings(Settings {
             limits: Limits {
                 list_alone_from: self.list_alone_from.load(Ordering::Relaxed),

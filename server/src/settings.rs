@@ -117,7 +117,8 @@ fn saturating(bytes: u64) -> usize {
     usize::try_from(bytes).unwrap_or(usize::MAX)
 }
 
-/// Puts changed settings into practice where it is not enough that they can be read.
+/// Puts changed settings into practice where it is not enough that they can be read. The engine's settings follow when
+/// the new ones are in force ([`Server::refresh_engine_settings`]).
 ///
 /// `queued` says that the change comes from within a transaction, under whose locks the log cannot be exchanged.
 ///
@@ -200,7 +201,6 @@ pub fn apply(
     server
         .latency
         .configure(new.latency_tracking, new.latency_monitor_threshold);
-    server.refresh_engine_settings(new);
     if let Some(notice) = new.no_effect_notice().filter(|_| old.inert != new.inert) {
         tracing::info!("{notice}");
     }

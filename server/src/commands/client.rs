@@ -265,7 +265,7 @@ fn pause(call: &mut Call<'_, '_>) -> CallResult {
     let ms = u64::try_from(ms).map_err(|_| CommandError::NegativeTimeout)?;
     let server = call.server;
     server.pause.begin(Duration::from_millis(ms), all);
-    server.refresh_engine_settings(&server.config());
+    server.refresh_engine_settings();
     call.reply.ok();
     DONE
 }
@@ -273,7 +273,7 @@ fn pause(call: &mut Call<'_, '_>) -> CallResult {
 fn unpause(call: &mut Call<'_, '_>) -> CallResult {
     let server = call.server;
     server.pause.end();
-    server.refresh_engine_settings(&server.config());
+    server.refresh_engine_settings();
     server.clients.wake_all();
     call.reply.ok();
     DONE

@@ -4,6 +4,7 @@ use hardtack_storage::command::{CommandError, CommandSpec, Flags, Group, Work};
 
 use super::{Call, CallResult, DONE, ServerCommand, help};
 use crate::config::live::SetContext;
+use crate::config::rewrite::RewriteError;
 use crate::memory;
 use crate::settings;
 
@@ -110,12 +111,17 @@ fn set(call: &mut Call<'_, '_>) -> CallResult {
     let context = SetContext {
         local: call.client.handle.is_local(),
         loading: server.is_loading(),
+        may_wait: !call.is_queued(),
     };
     let queued = call.is_queued();
     let set = || {
-        server.config.set(&pairs, context, |old, new, changed| {
+        let outcome = server.config.set(&pairs, context, |old, new, changed| {
             settings::apply(server, old, new, changed, queued)
-        })
+        });
+        if outcome.is_ok() {
+            server.refresh_engine_settings();
+        }
+        outcome
     };
     // A change may need the whole keyspace (the log is turned on), so the turn lets go of it.
     let outcome = match &mut call.turn {
@@ -130,7 +136,7 @@ fn set(call: &mut Call<'_, '_>) -> CallResult {
 }
 
 fn rewrite(call: &mut Call<'_, '_>) -> CallResult {
-    match call.server.config.rewrite(false) {
+    match rewrite_file(call, false) {
         Ok(()) => {
             tracing::info!("CONFIG REWRITE executed with success.");
             call.reply.ok();
@@ -141,6 +147,20 @@ fn rewrite(call: &mut Call<'_, '_>) -> CallResult {
         }
     }
     DONE
+}
+
+/// Brings the configuration file up to date; `write_defaults` also writes what has its default value.
+pub(super) fn rewrite_file(
+    call: &mut Call<'_, '_>,
+    write_defaults: bool,
+) -> Result<(), RewriteError> {
+    let server = call.server;
+    let config = &server.config;
+    match &mut call.turn {
+        // A change that is waited for may need the whole keyspace.
+        Some(turn) => turn.outside(|| config.rewrite(write_defaults, true)),
+        None => config.rewrite(write_defaults, false),
+    }
 }
 
 fn reset_stat(call: &mut Call<'_, '_>) -> CallResult {

@@ -10,6 +10,7 @@ use hardtack_storage::text::{double, integer};
 use hardtack_storage::value::Limits;
 use std::sync::atomic::Ordering;
 
+use super::config::rewrite_file;
 use super::{Call, CallResult, CommandStats, DONE, Entry, ServerCommand, bad_subcommand};
 use crate::client::ClientHandle;
 use crate::config::value::parse_memory;
@@ -116,7 +117,7 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
         (b"set-active-expire", [on]) => {
             let on = integer::parse_i64(on).unwrap_or(0) != 0;
             call.server.active_expire.store(on, Ordering::Relaxed);
-            call.server.refresh_engine_settings(&call.server.config());
+            call.server.refresh_engine_settings();
             call.reply.ok();
         }
         (b"reload", options) => return reload(call, options),
@@ -146,7 +147,7 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
             call.server.cron_paused.store(on, Ordering::Relaxed);
             call.reply.ok();
         }
-        (b"config-rewrite-force-all", []) => match call.server.config.rewrite(true) {
+        (b"config-rewrite-force-all", []) => match rewrite_file(call, true) {
             Ok(()) => call.reply.ok(),
             Err(error) => call.reply.error(error.reply()),
         },
@@ -182,7 +183,7 @@ fn debug(call: &mut Call<'_, '_>) -> CallResult {
                 size => size,
             };
             call.server.list_alone_from.store(size, Ordering::Relaxed);
-            call.server.refresh_engine_settings(&call.server.config());
+            call.server.refresh_engine_settings();
             call.reply.ok();
         }
         _ => return Err(bad_subcommand("DEBUG", call.args[1])),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use hardtack_storage::text::glob;
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::table::{Change, Directive, TABLE};
 use super::{Config, rewrite};
@@ -28,6 +28,8 @@ pub struct SetContext {
     pub local: bool,
     /// The data set is being loaded.
     pub loading: bool,
+    /// Whether it may wait for another change to end. Not under locks that such a change may need.
+    pub may_wait: bool,
 }
 
 /// Why changed settings could not be put into practice.
@@ -56,7 +58,13 @@ pub enum ConfigSetError {
     },
     /// Not while the data set loads.
     Loading,
+    /// Another change is under way, and cannot be waited for.
+    Busy,
 }
+
+/// What is answered to somebody who cannot wait for another change of the settings.
+pub(super) const BUSY: &str =
+    "ERR The configuration is being changed by another client: try again, outside of a transaction";
 
 impl ConfigSetError {
     /// The error reply's text after its `-`, without the line end.
@@ -73,6 +81,7 @@ impl ConfigSetError {
                 [start, name, b"') - ", reason.as_bytes()].concat()
             }
             Self::Loading => b"LOADING Redis is loading the dataset in memory".to_vec(),
+            Self::Busy => BUSY.into(),
         }
     }
 }
@@ -156,7 +165,7 @@ impl ConfigHandle {
         context: SetContext,
         apply: impl FnOnce(&Config, &Config, &[&'static str]) -> Result<(), ApplyError>,
     ) -> Result<Vec<&'static str>, ConfigSetError> {
-        let _changing = self.changing.lock();
+        let _changing = self.change(context.may_wait).ok_or(ConfigSetError::Busy)?;
         let old = self.load_full();
         let directives = find_settable(pairs, &old, context)?;
         let mut new = Config::clone(&old);
@@ -190,14 +199,27 @@ impl ConfigHandle {
 
     /// CONFIG REWRITE: brings the configuration file up to date with the settings in force.
     ///
-    /// `write_defaults` also writes directives that have their default value.
+    /// `write_defaults` also writes directives that have their default value; `may_wait` is as in [`SetContext`].
     ///
     /// # Errors
     /// [`rewrite::RewriteError`]; the file is then as it was.
-    pub fn rewrite(&self, write_defaults: bool) -> Result<(), rewrite::RewriteError> {
-        let _changing = self.changing.lock();
+    pub fn rewrite(
+        &self,
+        write_defaults: bool,
+        may_wait: bool,
+    ) -> Result<(), rewrite::RewriteError> {
+        let changing = self.change(may_wait);
+        let _changing = changing.ok_or(rewrite::RewriteError::Busy)?;
         let file = self.file.as_deref().ok_or(rewrite::RewriteError::NoFile)?;
         rewrite::rewrite_file(file, &self.load(), write_defaults)
+    }
+
+    /// Keeps others from changing settings.
+    fn change(&self, may_wait: bool) -> Option<MutexGuard<'_, ()>> {
+        match may_wait {
+            true => Some(self.changing.lock()),
+            false => self.changing.try_lock(),
+        }
     }
 }
 

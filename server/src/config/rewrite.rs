@@ -13,6 +13,7 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use super::Config;
+use super::live::BUSY;
 use super::table::{Directive, TABLE};
 use super::value::{Value, os_error_text};
 use crate::util::quote;
@@ -35,6 +36,8 @@ pub enum RewriteError {
     NoFile,
     /// The file could not be read or replaced.
     Io(io::Error),
+    /// Settings are being changed, and that cannot be waited for.
+    Busy,
 }
 
 impl RewriteError {
@@ -43,6 +46,7 @@ impl RewriteError {
         match self {
             Self::NoFile => "ERR The server is running without a config file".into(),
             Self::Io(error) => format!("ERR Rewriting config file: {}", os_error_text(error)),
+            Self::Busy => BUSY.into(),
         }
     }
 }

@@ -10,6 +10,7 @@ use super::*;
 const ANYONE: SetContext = SetContext {
     local: false,
     loading: false,
+    may_wait: true,
 };
 
 fn load_text(text: &str) -> Result<Config, ConfigError> {
@@ -492,6 +493,28 @@ fn set_refusals_are_worded_like_redis() {
     );
 }
 
+/// A transaction holds slots, and the change that it would wait for may need them all.
+#[test]
+fn who_cannot_wait_for_another_change_is_refused() {
+    let handle = handle("");
+    let at_once = SetContext {
+        may_wait: false,
+        ..ANYONE
+    };
+    let pair: &[(&[u8], &[u8])] = &[(b"maxmemory", b"1")];
+    let set = handle.set(pair, ANYONE, |_, _, _| {
+        let other = handle.set(pair, at_once, |_, _, _| Ok(()));
+        assert_eq!(other, Err(ConfigSetError::Busy));
+        assert!(matches!(
+            handle.rewrite(false, false),
+            Err(rewrite::RewriteError::Busy)
+        ));
+        Ok(())
+    });
+    assert_eq!(set, Ok(vec!["maxmemory"]));
+    assert_eq!(handle.set(pair, at_once, |_, _, _| Ok(())), Ok(vec![]));
+}
+
 #[test]
 fn protected_directives_need_permission() {
     let dir = tempfile::tempdir().unwrap();
@@ -610,12 +633,12 @@ fn rewritten_file_loads_to_the_same_settings() {
     ];
     set(&handle, &pairs).unwrap();
     for write_defaults in [false, true] {
-        handle.rewrite(write_defaults).unwrap();
+        handle.rewrite(write_defaults, true).unwrap();
         assert_eq!(&load_file(&file).unwrap(), &**handle.load());
     }
     assert_eq!(
         ConfigHandle::new(Config::default(), None)
-            .rewrite(false)
+            .rewrite(false, true)
             .unwrap_err()
             .reply(),
         "ERR The server is running without a config file"

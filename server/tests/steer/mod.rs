@@ -96,6 +96,18 @@ fn keys_that_are_due_stay_while_writes_are_paused() {
     assert_eq!(client.ok("DBSIZE").integer(), 0);
 }
 
+/// Shorter than the server looks at its clock: it has to notice nevertheless that it is over.
+#[test]
+fn keys_expire_in_the_background_again_after_a_short_pause() {
+    let server = start(&[]);
+    let mut client = server.client();
+    for n in 0..10 {
+        client.ok(&format!("SET due{n} 1 PX 1"));
+        client.ok("CLIENT PAUSE 1 WRITE");
+        while client.ok("DBSIZE").integer() > 0 {}
+    }
+}
+
 #[test]
 fn the_directory_and_the_bounds_of_the_log_can_be_changed() {
     let server = start(&[("appendonly", "no"), ("enable-protected-configs", "yes")]);
@@ -125,9 +137,13 @@ fn the_directory_and_the_bounds_of_the_log_can_be_changed() {
 /// Without a log the last snapshot is all that remains.
 #[test]
 fn what_is_acknowledged_while_the_last_snapshot_is_written_is_in_it() {
-    let mut server = start(&[("appendonly", "no"), ("save", "3600 1")]);
+    let mut server = start(&[
+        ("appendonly", "no"),
+        ("save", "3600 1"),
+        ("enable-debug-command", "yes"),
+    ]);
     let mut client = server.client();
-    client.call(&["DEBUG", "POPULATE", "200000"]);
+    client.ok("DEBUG POPULATE 200000");
     let mut writer = server.client();
     writer.ok("INCR count");
     let writes = std::thread::spawn(move || {
