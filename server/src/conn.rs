@@ -56,6 +56,18 @@ pub struct Client {
     pub key_counts: Vec<(usize, usize)>,
 }
 
+/// Who sends the requests of one connection: what they find there, and may change.
+pub struct Caller {
+    /// Its standing with the server.
+    pub client: Client,
+    /// Its standing with the engine.
+    pub session: Session,
+    /// Replies that have yet to be handed over.
+    pub reply: Reply,
+    /// Where the reply of a command that waits goes.
+    pub deliver: Arc<dyn Deliver>,
+}
+
 /// Which replies a client wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replies {
@@ -74,13 +86,10 @@ pub struct Conn {
     local: Rc<Local>,
     read: ReadHalf,
     out: Rc<Out>,
-    client: Client,
-    session: Session,
+    caller: Caller,
     parser: Parser,
     /// Bytes of an incomplete request.
     partial: Vec<u8>,
-    reply: Reply,
-    deliver: Arc<dyn Deliver>,
     /// The command that the last request named; the next one often names the same.
     last_entry: Option<(SmallVec<[u8; 16]>, Arc<Entry>)>,
     /// The command that was run last.
@@ -142,18 +151,9 @@ impl Conn {
         Conn {
             read,
             out: Out::new(write, handle.clone()),
-            client: Client {
-                handle: handle.clone(),
-                authenticated,
-                close_after_reply: false,
-                replies: Replies::On,
-                key_counts: Vec::new(),
-            },
-            session: Session::new(),
+            caller: Caller::new(handle, authenticated),
             parser: Parser::new(),
             partial: Vec::new(),
-            reply: Reply::new(),
-            deliver: handle,
             last_entry: None,
             last_spec: None,
             local,
@@ -163,16 +163,22 @@ impl Conn {
     /// Serves the client until it leaves or is made to.
     pub async fn run(mut self) {
         self.serve().await;
-        if self.client.handle.is_killed() || self.out.is_draining() {
+        if self.caller.client.handle.is_killed() || self.out.is_draining() {
             // What has not left by now will not.
             self.out.close();
         }
-        let id = self.client.handle.waiting.lock().take();
+        let id = self.caller.client.handle.waiting.lock().take();
         if let Some(id) = id {
             self.local.server.engine.stop_waiting(id);
         }
-        self.local.server.engine.end_session(&mut self.session);
-        self.local.server.clients.remove(self.client.handle.id);
+        self.local
+            .server
+            .engine
+            .end_session(&mut self.caller.session);
+        self.local
+            .server
+            .clients
+            .remove(self.caller.client.handle.id);
     }
 
     async fn serve(&mut self) {
@@ -190,7 +196,7 @@ impl Conn {
                 Turned::More => tokio::task::yield_now().await,
                 Turned::Blocked(blocked) => {
                     let Some(carry) = &mut carry else { return };
-                    if !self.wait(blocked, &mut carry.buf).await {
+                    if !self.wait(blocked, carry).await {
                         return;
                     }
                 }
@@ -200,7 +206,7 @@ impl Conn {
                         Ran::Answered => {}
                         Ran::Held => self.wait_for_log().await,
                         Ran::Blocked(blocked) => {
-                            if !self.wait(blocked, &mut carry.buf).await {
+                            if !self.wait(blocked, carry).await {
                                 return;
                             }
                         }
@@ -222,12 +228,12 @@ impl Conn {
                 let bytes = self.partial.len();
                 tracing::warn!(
                     "Closing client {} ({}): its request of {bytes} bytes and more exceeds client-query-buffer-limit",
-                    self.client.handle.id,
-                    self.client.handle.addr
+                    self.caller.client.handle.id,
+                    self.caller.client.handle.addr
                 );
-                self.client.handle.kill();
+                self.caller.client.handle.kill();
             }
-            if self.client.handle.is_killed() || self.out.has_failed() {
+            if self.caller.client.handle.is_killed() || self.out.has_failed() {
                 return;
             }
             if self.out.len() > UNSENT_MAX {
@@ -240,7 +246,7 @@ impl Conn {
     async fn read_and_run(&mut self, carry: &mut Option<Carry>) -> Option<Turned> {
         let (read, handle, partial, local) = (
             &mut self.read,
-            &self.client.handle,
+            &self.caller.client.handle,
             &mut self.partial,
             &self.local,
         );
@@ -304,7 +310,10 @@ impl Conn {
                 match &carry.stop {
                     Stop::Incomplete { .. } => break Turned::Idle,
                     Stop::Broken(error) => {
-                        self.reply.error(String::from_utf8_lossy(&error.reply()));
+                        let start = self.caller.reply.bytes().len();
+                        let error = error.reply();
+                        self.caller.reply.error(String::from_utf8_lossy(&error));
+                        self.caller.silence(start);
                         break Turned::Close;
                     }
                     Stop::Full if ran >= TURN_REQUESTS => break Turned::More,
@@ -315,7 +324,7 @@ impl Conn {
                 }
                 let limits = Limits {
                     bulk_bytes_max: server.config().proto_max_bulk_len,
-                    authenticated: self.client.authenticated,
+                    authenticated: self.caller.client.authenticated,
                 };
                 (carry.consumed, carry.stop) =
                     self.parser
@@ -335,7 +344,7 @@ impl Conn {
                 carry.batch.clear();
                 local.batch.replace(carry.batch);
                 keep(carry.buf, &mut self.partial, &local);
-                self.client.handle.seen.note_query(&self.partial);
+                self.caller.client.handle.seen.note_query(&self.partial);
             }
             Turned::More
             | Turned::Blocked(_)
@@ -378,7 +387,7 @@ impl Conn {
             let keys: SmallVec<[_; WINDOW]> = hints
                 .iter()
                 .flatten()
-                .map(|key| (self.session.db, *key))
+                .map(|key| (self.caller.session.db, *key))
                 .collect();
             turn.prefetch(&keys);
         }
@@ -410,20 +419,8 @@ impl Conn {
                 raw: parsed.raw.map(|range| &buf[range]),
                 hint: hints[index - first],
             };
-            let start = self.reply.bytes().len();
-            let step = dispatch::run(
-                server,
-                &mut self.client,
-                &mut self.session,
-                &mut turn,
-                entry,
-                request,
-                Some(&self.deliver),
-                &mut clock,
-                &mut self.reply,
-            );
-            self.client.silence(&mut self.reply, start);
-            match step {
+            let caller = &mut self.caller;
+            match dispatch::run(server, caller, &mut turn, entry, request, &mut clock) {
                 Step::Done(depends_on) => *lsn = (*lsn).max(depends_on),
                 Step::Blocked(blocked) => return Some(Turned::Blocked(blocked)),
                 Step::Held => {
@@ -431,10 +428,10 @@ impl Conn {
                     return Some(Turned::Held);
                 }
             }
-            if self.client.close_after_reply {
+            if self.caller.client.close_after_reply {
                 return Some(Turned::Close);
             }
-            if self.reply.bytes().len() > TURN_REPLY_BYTES {
+            if self.caller.reply.bytes().len() > TURN_REPLY_BYTES {
                 return Some(Turned::More);
             }
         }
@@ -472,12 +469,12 @@ impl Conn {
         let Some(entry) = entry.filter(|entry| {
             entry.spec.arity_fits(args.len())
                 && (entry.subcommands.is_empty() || args.len() == 1)
-                && (self.client.authenticated || entry.spec.flags.has(Flags::NO_AUTH))
+                && (self.caller.client.authenticated || entry.spec.flags.has(Flags::NO_AUTH))
         }) else {
             return false;
         };
         server.pause.holds(|| {
-            let transaction = self.session.transaction.iter();
+            let transaction = self.caller.session.transaction.iter();
             let queue = transaction.flat_map(|transaction| &transaction.queue);
             writes(entry.spec.flags)
                 || (entry.spec.name == "exec"
@@ -489,7 +486,7 @@ impl Conn {
 
     /// Waits until CLIENT PAUSE is over, or the client goes.
     async fn wait_for_pause(&mut self) {
-        let handle = &self.client.handle;
+        let handle = &self.caller.client.handle;
         let pause = &self.local.server.pause;
         handle.seen.blocked.store(true, Ordering::Relaxed);
         pause.postponed.fetch_add(1, Ordering::Relaxed);
@@ -513,18 +510,21 @@ impl Conn {
     /// Waits until the log's threads have made progress, or a little while: what then becomes of the write is asked anew.
     async fn wait_for_log(&mut self) {
         const LOOK_AGAIN: Duration = Duration::from_millis(100);
-        let (handle, flusher) = (&self.client.handle, &self.local.flusher);
+        let (handle, flusher) = (&self.caller.client.handle, &self.local.flusher);
         let mut registered = false;
         let progress = poll_fn(|cx| {
             handle.waker().register(cx.waker());
             if mem::replace(&mut registered, true) {
                 return Poll::Ready(());
             }
-            flusher.wake_on_progress(cx.waker());
+            flusher.wake_on_progress(handle.id, cx.waker());
             Poll::Pending
         });
+        let busy = Busy::new(&self.local.server, handle);
         // Which of the two it was makes no difference.
         let _ = tokio::time::timeout(LOOK_AGAIN, progress).await;
+        drop(busy);
+        flusher.forget(handle.id);
     }
 
     /// Whether a command is to run on another thread: it would take long, or have to wait for a command that does.
@@ -560,6 +560,7 @@ impl Conn {
         match entry.run {
             _ if entry.spec.name == "exec" => {
                 let bytes = self
+                    .caller
                     .session
                     .transaction
                     .iter()
@@ -567,35 +568,35 @@ impl Conn {
                     .sum::<usize>();
                 may_wait
                     || bytes > self.local.large_request
-                    || turn.transaction_runs_elsewhere(&self.session)
+                    || turn.transaction_runs_elsewhere(&self.caller.session)
             }
             // It is only queued.
-            _ if self.session.transaction.is_some() => false,
+            _ if self.caller.session.transaction.is_some() => false,
             Run::Data(_) if may_wait => true,
-            Run::Data(_) | Run::Server(_) => turn.runs_elsewhere(&self.session, spec, args),
-            Run::Part(_) => turn.runs_elsewhere(&self.session, spec, &args[1..]),
+            Run::Data(_) | Run::Server(_) => turn.runs_elsewhere(&self.caller.session, spec, args),
+            Run::Part(_) => turn.runs_elsewhere(&self.caller.session, spec, &args[1..]),
         }
     }
 
     /// Runs the next request of the carry-over on another thread.
     async fn run_elsewhere(&mut self, carry: &mut Carry) -> Ran {
-        let server = self.local.server.clone();
-        let handle = self.client.handle.clone();
+        let local = self.local.clone();
+        let server = local.server.clone();
+        let handle = self.caller.client.handle.clone();
         let request = carry.batch.get(carry.next);
         let name = request.args[0].of(&carry.buf);
         let subcommand = request.args.get(1).map(|arg| arg.of(&carry.buf));
         let entry = self.find(&server, name, subcommand);
+        let _busy = Busy::new(&local.server, &handle);
+        let nobody = Caller::new(handle.clone(), false);
         let mut away = Away {
-            client: mem::replace(&mut self.client, Client::gone(handle.clone())),
-            session: mem::take(&mut self.session),
-            reply: Reply::with_protocol(self.reply.resp3()),
+            caller: mem::replace(&mut self.caller, nobody),
             carry: mem::replace(carry, Carry::empty()),
             step: Step::Done(Lsn::ZERO),
         };
-        let deliver = self.deliver.clone();
         let engine = server.engine.clone();
         let mut job = tokio::task::spawn_blocking(move || {
-            away.run(&server, entry.as_ref(), &deliver);
+            away.run(&server, entry.as_ref());
             away
         });
         let done = poll_fn(|cx| {
@@ -624,24 +625,15 @@ impl Conn {
             }
         };
         let Away {
-            client,
-            session,
-            mut reply,
+            caller,
             carry: mut returned,
             step,
         } = away;
         returned.next += usize::from(!matches!(step, Step::Held));
         *carry = returned;
-        self.client = client;
-        self.session = session;
-        self.reply.set_resp3(reply.resp3());
-        if self.reply.bytes().is_empty() {
-            mem::swap(self.reply.buffer_mut(), reply.buffer_mut());
-        } else {
-            self.reply.buffer_mut().append(reply.buffer_mut());
-        }
+        self.caller = caller;
         let (lsn, ran) = match step {
-            Step::Done(lsn) if self.client.close_after_reply => (lsn, Ran::Close),
+            Step::Done(lsn) if self.caller.client.close_after_reply => (lsn, Ran::Close),
             Step::Done(lsn) => (lsn, Ran::Answered),
             Step::Blocked(blocked) => (Lsn::ZERO, Ran::Blocked(blocked)),
             Step::Held => (Lsn::ZERO, Ran::Held),
@@ -651,17 +643,18 @@ impl Conn {
     }
 
     /// Waits until a blocked command is served, its time is up, or the client goes.
-    /// What the client sends meanwhile is added to `buf`, up to a limit. False if the client went.
-    async fn wait(&mut self, blocked: Blocked, buf: &mut Vec<u8>) -> bool {
-        let handle = self.client.handle.clone();
+    /// What the client sends meanwhile is added to the carry-over, up to a limit. False if the client went.
+    async fn wait(&mut self, blocked: Blocked, carry: &mut Carry) -> bool {
+        let handle = self.caller.client.handle.clone();
         *handle.waiting.lock() = Some(blocked.id);
         handle.seen.blocked.store(true, Ordering::Relaxed);
         let deadline = blocked
             .timeout_ms
             .map(|ms| Instant::now() + Duration::from_millis(ms));
         let engine = self.local.server.engine.clone();
-        let read = &mut self.read;
-        let buf_len_max = buf.len() + READ_BYTES;
+        let (read, buf) = (&mut self.read, &mut carry.buf);
+        let buf_len = buf.len();
+        let buf_len_max = buf_len + READ_BYTES;
         let mut timed_out = false;
         let (reply, lsn) = loop {
             let delivered = poll_fn(|cx| {
@@ -700,6 +693,10 @@ impl Conn {
             }
         };
         *handle.waiting.lock() = None;
+        if buf.len() > buf_len && matches!(carry.stop, Stop::Incomplete { .. }) {
+            // There is more to parse now, and nobody else will say so.
+            carry.stop = Stop::Full;
+        }
         if let [b'-', error @ ..] = reply.as_slice() {
             let prefix = error.split(|byte| *byte == b' ').next().unwrap_or_default();
             self.local
@@ -708,24 +705,24 @@ impl Conn {
                 .count_error(&String::from_utf8_lossy(prefix));
         }
         handle.seen.blocked.store(false, Ordering::Relaxed);
-        if self.client.replies == Replies::On {
-            self.reply.buffer_mut().extend_from_slice(&reply);
-        }
+        let start = self.caller.reply.bytes().len();
+        self.caller.reply.buffer_mut().extend_from_slice(&reply);
+        self.caller.silence(start);
         self.hand_over(lsn);
         true
     }
 
     /// Gives the replies to the flusher.
     fn hand_over(&mut self, lsn: Lsn) {
-        if !self.reply.bytes().is_empty() {
+        if !self.caller.reply.bytes().is_empty() {
             self.local
                 .server
                 .stats
                 .net_output_bytes
-                .add(self.reply.bytes().len() as u64);
+                .add(self.caller.reply.bytes().len() as u64);
             self.local
                 .flusher
-                .push(&self.out, self.reply.buffer_mut(), lsn);
+                .push(&self.out, self.caller.reply.buffer_mut(), lsn);
             if self.out.len() > LIMIT_CHECK_BYTES {
                 self.check_output_limit();
             }
@@ -735,24 +732,24 @@ impl Conn {
     /// Disconnects a client whose replies pile up beyond the hard limit; the soft one is a matter of time. A client
     /// that has not authenticated gets no more than [`LIMIT_CHECK_BYTES`].
     fn check_output_limit(&self) {
-        if !self.client.authenticated {
-            self.client.handle.kill_for_output();
+        if !self.caller.client.authenticated {
+            self.caller.client.handle.kill_for_output();
             return;
         }
         let limit = self.local.server.config().client_output_buffer_limit.normal;
         if limit.hard_bytes > 0 && self.out.len() as u64 > limit.hard_bytes {
-            self.client.handle.kill_for_output();
+            self.caller.client.handle.kill_for_output();
         }
     }
 
     /// Notes for CLIENT LIST what the client is about.
     fn observe(&self, query: &Vec<u8>) {
-        let seen = &self.client.handle.seen;
-        let session = &self.session;
+        let seen = &self.caller.client.handle.seen;
+        let session = &self.caller.session;
         seen.active_ms
             .store(self.local.server.uptime_ms(), Ordering::Relaxed);
         seen.db.store(session.db, Ordering::Relaxed);
-        let resp = if self.reply.resp3() { 3 } else { 2 };
+        let resp = if self.caller.reply.resp3() { 3 } else { 2 };
         seen.resp.store(resp, Ordering::Relaxed);
         let (queued, queue_bytes) = match &session.transaction {
             Some(transaction) => (transaction.queue.len() as i64, transaction.bytes()),
@@ -763,7 +760,7 @@ impl Conn {
         seen.watching
             .store(session.watched() as u32, Ordering::Relaxed);
         seen.note_query(query);
-        self.client.handle.set_last_command(self.last_spec);
+        self.caller.client.handle.set_last_command(self.last_spec);
     }
 }
 
@@ -779,23 +776,38 @@ impl Carry {
     }
 }
 
+/// As long as it lives, a client is not idle, however long ago its request was read.
+struct Busy<'a> {
+    server: &'a Server,
+    handle: &'a ClientHandle,
+}
+
+impl<'a> Busy<'a> {
+    fn new(server: &'a Server, handle: &'a ClientHandle) -> Busy<'a> {
+        handle.seen.busy.store(true, Ordering::Relaxed);
+        Busy { server, handle }
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let seen = &self.handle.seen;
+        seen.active_ms
+            .store(self.server.uptime_ms(), Ordering::Relaxed);
+        seen.busy.store(false, Ordering::Release);
+    }
+}
+
 /// What a command on another thread needs of its connection.
 struct Away {
-    client: Client,
-    session: Session,
-    reply: Reply,
+    caller: Caller,
     carry: Carry,
     step: Step,
 }
 
 impl Away {
     /// Runs the next request of the carry-over.
-    fn run(
-        &mut self,
-        server: &Arc<Server>,
-        entry: Option<&Arc<Entry>>,
-        deliver: &Arc<dyn Deliver>,
-    ) {
+    fn run(&mut self, server: &Arc<Server>, entry: Option<&Arc<Entry>>) {
         let buf = &self.carry.buf[..];
         let parsed = self.carry.batch.get(self.carry.next);
         let args: Vec<&[u8]> = parsed.args.iter().map(|arg| arg.of(buf)).collect();
@@ -814,20 +826,9 @@ impl Away {
             true => worker.long_turn(),
             false => worker.turn(),
         };
-        self.step = dispatch::run(
-            server,
-            &mut self.client,
-            &mut self.session,
-            &mut turn,
-            entry,
-            request,
-            Some(deliver),
-            &mut std::time::Instant::now(),
-            &mut self.reply,
-        );
-        if !matches!(self.step, Step::Held) {
-            self.client.silence(&mut self.reply, 0);
-        }
+        let mut clock = std::time::Instant::now();
+        let caller = &mut self.caller;
+        self.step = dispatch::run(server, caller, &mut turn, entry, request, &mut clock);
     }
 
     /// Ends what the command has left behind: its client is gone.
@@ -835,36 +836,37 @@ impl Away {
         if let Step::Blocked(blocked) = &self.step {
             engine.stop_waiting(blocked.id);
         }
-        engine.end_session(&mut self.session);
+        engine.end_session(&mut self.caller.session);
     }
 }
 
-impl Client {
-    /// Stands in while the real one is on another thread.
-    fn gone(handle: Arc<ClientHandle>) -> Client {
-        Client {
-            handle,
-            authenticated: false,
-            close_after_reply: false,
-            replies: Replies::On,
-            key_counts: Vec::new(),
+impl Caller {
+    /// Somebody who has said nothing yet.
+    fn new(handle: Arc<ClientHandle>, authenticated: bool) -> Caller {
+        Caller {
+            client: Client {
+                handle: handle.clone(),
+                authenticated,
+                close_after_reply: false,
+                replies: Replies::On,
+                key_counts: Vec::new(),
+            },
+            session: Session::new(),
+            reply: Reply::new(),
+            deliver: handle,
         }
     }
 
-    /// Takes back a reply that the client does not want; the reply began at `start`.
-    fn silence(&mut self, reply: &mut Reply, start: usize) {
-        match self.replies {
-            Replies::On => {}
-            Replies::Off => reply.truncate(start),
-            Replies::SkipNext => {
-                reply.truncate(start);
-                self.replies = Replies::SkipThis;
-            }
-            Replies::SkipThis => {
-                reply.truncate(start);
-                self.replies = Replies::On;
-            }
-        }
+    /// Takes back the reply that a request has got if the client does not want it; the reply began at `start`. Once for
+    /// each request, when it is answered: one that waits is still to be.
+    pub fn silence(&mut self, start: usize) {
+        self.client.replies = match self.client.replies {
+            Replies::On => return,
+            Replies::Off => Replies::Off,
+            Replies::SkipNext => Replies::SkipThis,
+            Replies::SkipThis => Replies::On,
+        };
+        self.reply.truncate(start);
     }
 }
 

@@ -5,12 +5,10 @@ use std::time::Instant;
 
 use hardtack_storage::Lsn;
 use hardtack_storage::command::{CommandError, Flags, Reply, SHOWN_NAME_MAX, shown};
-use hardtack_storage::engine::{
-    BeginError, Blocked, Deliver, MayWrite, Queued, Request, Session, Turn,
-};
+use hardtack_storage::engine::{BeginError, Blocked, MayWrite, Queued, Request, Session, Turn};
 
 use crate::commands::{Call, Entry, Run};
-use crate::conn::Client;
+use crate::conn::{Caller, Client};
 use crate::eviction;
 use crate::server::Server;
 
@@ -24,23 +22,38 @@ pub enum Step {
     Held,
 }
 
-/// Runs one request whose command has been looked up. `clock` is the time at which the request before it ended, and is
-/// set forward: one look at the clock per request.
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the parts of a request's surroundings"
-)]
+/// Runs one request whose command has been looked up, and takes its reply back if the client does not want it. `clock`
+/// is the time at which the request before it ended, and is set forward: one look at the clock per request.
 pub fn run(
     server: &Arc<Server>,
-    client: &mut Client,
-    session: &mut Session,
+    caller: &mut Caller,
     turn: &mut Turn<'_>,
     entry: Option<&Arc<Entry>>,
     request: Request<'_>,
-    deliver: Option<&Arc<dyn Deliver>>,
     clock: &mut Instant,
-    reply: &mut Reply,
 ) -> Step {
+    let start = caller.reply.bytes().len();
+    let step = answer(server, caller, turn, entry, request, clock);
+    if matches!(step, Step::Done(_)) {
+        caller.silence(start);
+    }
+    step
+}
+
+fn answer(
+    server: &Arc<Server>,
+    caller: &mut Caller,
+    turn: &mut Turn<'_>,
+    entry: Option<&Arc<Entry>>,
+    request: Request<'_>,
+    clock: &mut Instant,
+) -> Step {
+    let Caller {
+        client,
+        session,
+        reply,
+        deliver,
+    } = caller;
     let admitted = admit(server, client, session, entry, request.args).and_then(|entry| {
         // Within a transaction any command counts: the queue takes memory as well. EXEC looks at what was queued.
         let queues = session.transaction.is_some() && !runs_inside_multi(entry.spec.name);
@@ -100,7 +113,7 @@ pub fn run(
             Step::Done(outcome.lsn)
         }
         Run::Data(command) => {
-            let outcome = turn.run(session, command, request, deliver, reply);
+            let outcome = turn.run(session, command, request, Some(deliver), reply);
             match outcome.blocked {
                 Some(blocked) => Step::Blocked(blocked),
                 None => Step::Done(outcome.lsn),

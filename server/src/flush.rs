@@ -7,6 +7,7 @@
 //! connections that wait for it are closed: whether their writes will be kept is open, and no answer says so.
 
 use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
 use std::future::Future;
 use std::io;
 use std::pin::pin;
@@ -152,8 +153,8 @@ pub struct Flusher {
     waker: Arc<AtomicWaker>,
     /// The log's threads have got on.
     log_progressed: Arc<AtomicBool>,
-    /// Connections that wait for that.
-    held: RefCell<Vec<Waker>>,
+    /// Clients whose connections wait for that. Who looks again meanwhile leaves no second waker.
+    held: RefCell<HashMap<u64, Waker>>,
 }
 
 impl Flusher {
@@ -202,7 +203,8 @@ impl Flusher {
         std::future::poll_fn(|cx| {
             self.waker.register(cx.waker());
             if self.log_progressed.swap(false, Ordering::Relaxed) {
-                self.held.borrow_mut().drain(..).for_each(Waker::wake);
+                let held = self.held.take();
+                held.into_values().for_each(Waker::wake);
             }
             self.flush();
             Poll::<()>::Pending
@@ -210,9 +212,14 @@ impl Flusher {
         .await
     }
 
-    /// Wakes a task once, when the log's threads have made progress.
-    pub fn wake_on_progress(&self, waker: &Waker) {
-        self.held.borrow_mut().push(waker.clone());
+    /// Wakes a client's task once, when the log's threads have made progress.
+    pub fn wake_on_progress(&self, client: u64, waker: &Waker) {
+        self.held.borrow_mut().insert(client, waker.clone());
+    }
+
+    /// Takes that back.
+    pub fn forget(&self, client: u64) {
+        self.held.borrow_mut().remove(&client);
     }
 
     fn flush(&self) {

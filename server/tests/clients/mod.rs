@@ -1,9 +1,9 @@
-//! What CLIENT LIST says of a client's buffers.
+//! Clients: what CLIENT LIST says of their buffers, which replies they get, and when they are disconnected.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::support::{Client, Kind, Server};
+use crate::support::{Client, Kind, Reply, Server};
 
 /// How long the server may take to notice what a client has sent.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -97,4 +97,60 @@ fn buffers_and_queues_are_listed_with_what_they_take() {
     wait_until(&mut watcher, id, |fields| {
         fields["oll"] == "0" && fields["obl"] == "0" && fields["omem"] == "0"
     });
+}
+
+#[test]
+fn what_is_sent_behind_a_blocked_command_is_answered_after_it() {
+    let server = Server::start(Kind::Hardtack, &[("io-threads", "1")]);
+    let (mut pusher, mut client) = (server.client(), server.client());
+    let id = client.ok("CLIENT ID").integer();
+    client.send(&["BLPOP", "list", "0"]).expect("send");
+    wait_until(&mut pusher, id, |fields| fields["flags"] == "b");
+    client.send(&["ECHO", "behind"]).expect("send");
+    client.send_raw(b"*2\r\n$4\r\nECHO\r\n$5\r\nla");
+    // With one thread it has been read when the next request is.
+    pusher.ok("RPUSH list x");
+    assert_eq!(client.receive().expect("the element").elements().len(), 2);
+    assert_eq!(client.receive().expect("an echo").text(), "behind");
+    client.send_raw(b"ter\r\n");
+    assert_eq!(client.receive().expect("an echo").text(), "later");
+}
+
+#[test]
+fn a_skipped_reply_stays_away_though_its_command_waits() {
+    let server = Server::start(Kind::Hardtack, &[("io-threads", "1")]);
+    let (mut pusher, mut client) = (server.client(), server.client());
+    let id = client.ok("CLIENT ID").integer();
+    client.send(&["CLIENT", "REPLY", "SKIP"]).expect("send");
+    client.send(&["BLPOP", "list", "0"]).expect("send");
+    wait_until(&mut pusher, id, |fields| fields["flags"] == "b");
+    pusher.ok("RPUSH list x");
+    assert_eq!(client.ok("ECHO next").text(), "next");
+
+    // Writes that have to wait for a sync, many of them more than once.
+    pusher.ok("CONFIG SET max-unsynced-ms 1");
+    let skip = ["CLIENT", "REPLY", "SKIP"].map(|word| word.as_bytes().to_vec());
+    for n in 0..200 {
+        let set = [b"SET".to_vec(), b"key".to_vec(), n.to_string().into_bytes()];
+        client
+            .send_all(&[skip.to_vec(), set.to_vec()])
+            .expect("send");
+        assert_eq!(client.ok("ECHO next").text(), "next", "after SET {n}");
+    }
+
+    client.send(&["CLIENT", "REPLY", "OFF"]).expect("send");
+    client.send_raw(b"*1\r\n!broken\r\n");
+    assert!(client.receive().is_err(), "no reply, and the end");
+}
+
+#[test]
+fn a_client_whose_command_takes_long_is_not_idle() {
+    let server = Server::start(
+        Kind::Hardtack,
+        &[("timeout", "1"), ("enable-debug-command", "yes")],
+    );
+    let mut client = server.client();
+    assert_eq!(client.ok("DEBUG SLEEP 1.5").text(), "OK");
+    assert_eq!(client.ok("PING"), Reply::Simple("PONG".into()));
+    assert!(client.receive().is_err(), "but it is now");
 }
