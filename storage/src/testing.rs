@@ -66,8 +66,8 @@
 //!   writes are lost, reordered and mixed, and an older version of a block may be found. Sectors have 512 bytes or 4 KiB.
 //! * **Length**: changes of length happened in order up to some point, whatever became of the contents: zeros at the end of
 //!   a file that grew, or kept contents cut off.
-//! * **Names**: what was created, renamed, exchanged or removed since the last [`sync_dir`](crate::disk::Disk::sync_dir) of
-//!   its directory is kept up to some point (as journalling file systems do) or each change by itself (as others may). A
+//! * **Names**: what was created, renamed or removed since the last [`sync_dir`](crate::disk::Disk::sync_dir) of its
+//!   directory is kept up to some point (as journalling file systems do) or each change by itself (as others may). A
 //!   rename is whole: the new name has the old file or the new one. A synced file without a durable name is gone.
 //!
 //! Among the draws are the extremes: everything kept, and nothing that was not synced

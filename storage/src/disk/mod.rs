@@ -48,12 +48,6 @@ pub trait Disk: Send + Sync + 'static {
     /// Gives a file another name, in one step, replacing what had that name.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
 
-    /// Makes two names, which both exist, change places in one step.
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()>;
-
-    /// Removes a directory of files with what is in it. No such directory is not an error.
-    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
-
     /// Removes a file.
     fn remove(&self, path: &Path) -> io::Result<()>;
 

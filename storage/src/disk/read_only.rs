@@ -68,14 +68,6 @@ impl Disk for ReadOnlyDisk {
         refused()
     }
 
-    fn exchange(&self, _: &Path, _: &Path) -> io::Result<()> {
-        refused()
-    }
-
-    fn remove_dir(&self, _: &Path) -> io::Result<()> {
-        refused()
-    }
-
     fn remove(&self, _: &Path) -> io::Result<()> {
         refused()
     }

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, FlockOperation, OFlags, RenameFlags};
+use rustix::fs::{FallocateFlags, FlockOperation, OFlags};
 use rustix::io::Errno;
 
 use super::{BLOCK_BYTES, Block, Disk, DiskFile, DiskLock, FileInfo, FileView};
@@ -73,24 +73,6 @@ impl Disk for RealDisk {
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
         std::fs::rename(from, to)
-    }
-
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        let here = rustix::fs::CWD;
-        Ok(rustix::fs::renameat_with(
-            here,
-            a,
-            here,
-            b,
-            RenameFlags::EXCHANGE,
-        )?)
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        match std::fs::remove_dir_all(dir) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

@@ -100,14 +100,6 @@ impl Disk for FailingDisk {
         self.count()?;
         RealDisk.rename(from, to)
     }
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        self.count()?;
-        RealDisk.exchange(a, b)
-    }
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        self.count()?;
-        RealDisk.remove_dir(dir)
-    }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.count()?;
         RealDisk.remove(path)

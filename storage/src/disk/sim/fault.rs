@@ -13,9 +13,7 @@ pub enum CallKind {
     Metadata,
     List,
     Rename,
-    Exchange,
     Remove,
-    RemoveDir,
     SyncDir,
     Lock,
     FreeBytes,
@@ -34,8 +32,8 @@ impl CallKind {
         use CallKind::*;
         match self {
             Open | Metadata | List | FreeBytes | Len | Read | View => false,
-            Create | CreateDir | Rename | Exchange | Remove | RemoveDir | SyncDir | Lock
-            | Write | Sync | SetLen | Allocate => true,
+            Create | CreateDir | Rename | Remove | SyncDir | Lock | Write | Sync | SetLen
+            | Allocate => true,
         }
     }
 }

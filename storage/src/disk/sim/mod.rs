@@ -156,8 +156,7 @@ impl SimDisk {
         *self.inner.hook.lock() = hook;
     }
 
-    /// Steps taken so far: calls that succeeded (or were syncs) and changed the disk or what is durable of it. Removing
-    /// a directory is one step for each name in it.
+    /// Steps taken so far: calls that succeeded (or were syncs) and changed the disk or what is durable of it.
     pub fn steps(&self) -> u64 {
         self.inner.body.lock().steps
     }
@@ -377,17 +376,6 @@ impl Body {
             }
         }
     }
-
-    fn remove_tree(&mut self, dir: NodeId, name: String, node: NodeId) -> io::Result<()> {
-        let below: Vec<(String, NodeId)> = match self.state.dir(node) {
-            Some(entries) => entries.iter().map(|(n, id)| (n.clone(), *id)).collect(),
-            None => Vec::new(),
-        };
-        for (child, id) in below {
-            self.remove_tree(node, child, id)?;
-        }
-        self.step(Step::Remove { dir, name })
-    }
 }
 
 impl Disk for SimDisk {
@@ -461,24 +449,6 @@ impl Disk for SimDisk {
             }
         }
         body.step(Step::Rename { from, to })
-    }
-
-    fn exchange(&self, a: &Path, b: &Path) -> io::Result<()> {
-        let mut body = self.call(CallKind::Exchange, a)?;
-        let ((_, a), (_, b)) = (body.present(a)?, body.present(b)?);
-        body.step(Step::Exchange { a, b })
-    }
-
-    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut body = self.call(CallKind::RemoveDir, dir)?;
-        let Some(node) = body.find(dir)? else {
-            return Ok(());
-        };
-        if body.state.dir(node).is_none() {
-            return Err(io::ErrorKind::NotADirectory.into());
-        }
-        let (parent, name) = body.place(dir)?;
-        body.remove_tree(parent, name, node)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {

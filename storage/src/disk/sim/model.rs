@@ -40,10 +40,6 @@ pub(super) enum Step {
         from: (NodeId, String),
         to: (NodeId, String),
     },
-    Exchange {
-        a: (NodeId, String),
-        b: (NodeId, String),
-    },
     Remove {
         dir: NodeId,
         name: String,
@@ -381,10 +377,6 @@ impl State {
                 if from != to {
                     self.change(vec![(from.clone(), None), (to.clone(), moved)]);
                 }
-            }
-            Step::Exchange { a, b } => {
-                let (of_a, of_b) = (self.meaning(a), self.meaning(b));
-                self.change(vec![(a.clone(), of_b), (b.clone(), of_a)]);
             }
             Step::Remove { dir, name } => self.change(vec![((*dir, name.clone()), None)]),
             Step::Write { file, at, bytes } => {
