@@ -1,8 +1,8 @@
 //! Files as memory, for reading.
 //!
 //! A mapped file must not change or shrink while it is mapped: a shorter file means SIGBUS for whoever reads on. So
-//! only files that nobody writes any more are mapped, the data directory is locked against other processes first, torn
-//! tails are cut before mapping, and old files are unlinked, never truncated.
+//! only files that nobody writes any more are mapped, the data directory is locked against other processes first, a torn
+//! tail is cut when its file has been read to the end, and old files are unlinked, never truncated.
 #![allow(unsafe_code)] // memmap2's constructor: it cannot know that nobody changes the file, we promise it here.
 
 use std::fs::File;

@@ -249,6 +249,15 @@ pub fn replace_file(disk: &dyn Disk, path: &Path, bytes: &[u8]) -> io::Result<()
     disk.sync_dir(dir)
 }
 
+/// A file as [`FileWriter::finish`] has made it durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrittenFile {
+    /// Its length.
+    pub bytes: u64,
+    /// CRC-32 of its contents.
+    pub crc32: u32,
+}
+
 /// A buffered, append-only stream into a file of a [`Disk`], for snapshots.
 ///
 /// [`FileWriter::finish`] flushes and syncs; dropping it earlier leaves an unfinished file behind.
@@ -256,6 +265,8 @@ pub struct FileWriter {
     file: Box<dyn DiskFile>,
     buffer: Vec<u8>,
     offset: u64,
+    /// Over what is before.
+    sum: crc32fast::Hasher,
     /// The system was told to write out what is before.
     handed_over: u64,
 }
@@ -273,6 +284,7 @@ impl FileWriter {
             file,
             buffer: Vec::with_capacity(Self::BUFFER_BYTES),
             offset: 0,
+            sum: crc32fast::Hasher::new(),
             handed_over: 0,
         })
     }
@@ -283,14 +295,18 @@ impl FileWriter {
     }
 
     /// Flushes and makes the file's contents durable. The name still needs [`Disk::sync_dir`].
-    pub fn finish(mut self) -> io::Result<u64> {
+    pub fn finish(mut self) -> io::Result<WrittenFile> {
         self.drain()?;
         self.file.sync_all()?;
-        Ok(self.offset)
+        Ok(WrittenFile {
+            bytes: self.offset,
+            crc32: self.sum.finalize(),
+        })
     }
 
     fn drain(&mut self) -> io::Result<()> {
         self.file.write_all_at(&self.buffer, self.offset)?;
+        self.sum.update(&self.buffer);
         self.advance(self.buffer.len());
         self.buffer.clear();
         Ok(())
@@ -313,6 +329,7 @@ impl io::Write for FileWriter {
         }
         if bytes.len() >= Self::BUFFER_BYTES {
             self.file.write_all_at(bytes, self.offset)?;
+            self.sum.update(bytes);
             self.advance(bytes.len());
         } else {
             self.buffer.extend_from_slice(bytes);
@@ -357,8 +374,10 @@ mod tests {
         writer.write_all(b"head").unwrap();
         writer.write_all(&large).unwrap();
         writer.write_all(b"tail").unwrap();
-        assert_eq!(writer.finish().unwrap(), large.len() as u64 + 8);
+        let written = writer.finish().unwrap();
         let found = std::fs::read(&path).unwrap();
+        assert_eq!(written.bytes, large.len() as u64 + 8);
+        assert_eq!(written.crc32, crc32fast::hash(&found));
         assert!(found.starts_with(b"head\x07") && found.ends_with(b"\x07tail"));
         assert_eq!(found.len(), large.len() + 8);
     }

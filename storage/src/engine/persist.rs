@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 
 use super::load::LSN_FIELD;
 use super::{Engine, Shared};
-use crate::disk::FileWriter;
+use crate::disk::{FileWriter, WrittenFile};
 use crate::keyspace::{ExclusiveGate, SnapshotCut};
 use crate::log::{LogStatus, RewriteTicket};
 use crate::rdb::{FileInfo, ReplicationInfo};
@@ -319,16 +319,16 @@ impl Shared {
         snapshot::write(cut, &info, extra, options, progress, sink)
     }
 
-    /// Writes the base that a ticket asks for.
+    /// Writes the base that a ticket asks for, durably.
     pub(super) fn write_base(
         &self,
         cut: SnapshotCut,
         ticket: &RewriteTicket,
         progress: &SnapshotProgress,
-    ) -> io::Result<()> {
+    ) -> io::Result<WrittenFile> {
         let mut file = FileWriter::create(&*self.options.disk, ticket.base_path())?;
         self.write_snapshot(cut, Some(ticket.cut()), true, progress, &mut file)?;
-        file.finish().map(drop)
+        file.finish()
     }
 
     /// Writes a file durably under a temporary name and calls it `path`.
@@ -485,7 +485,7 @@ impl Engine {
         };
         let Some(log) = shared.log() else { return };
         match shared.write_base(cut, &ticket, progress) {
-            Ok(()) => match log.commit_rewrite(ticket) {
+            Ok(base) => match log.commit_rewrite(ticket, base) {
                 Ok(()) => {
                     ending.ok = true;
                     tracing::info!("Background AOF rewrite finished successfully");

@@ -266,8 +266,8 @@ impl Engine {
             ok: false,
         };
         let outcome = match shared.write_base(cut, &ticket, progress) {
-            Ok(()) => log
-                .commit_rewrite(ticket)
+            Ok(base) => log
+                .commit_rewrite(ticket, base)
                 .map_err(|error| error.to_string()),
             Err(error) => {
                 log.abort_rewrite(ticket);

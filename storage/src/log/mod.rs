@@ -67,7 +67,7 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 
-use crate::disk::{Disk, DiskLock};
+use crate::disk::{Disk, DiskLock, WrittenFile};
 use crate::{DbIndex, Lsn};
 
 use manifest::Manifest;
@@ -239,6 +239,13 @@ impl Catalogue {
     fn take_increment_seq(&mut self) -> u64 {
         self.next_increment_seq += 1;
         self.next_increment_seq - 1
+    }
+
+    /// The manifest names a base as of `lsn`.
+    fn note_base(&mut self, name: String, lsn: Lsn, base: WrittenFile) {
+        self.base_lsn = lsn;
+        self.base_bytes = base.bytes;
+        self.note_sealed(SealedFile::of(name, base));
     }
 }
 
@@ -703,8 +710,7 @@ impl Log {
     }
 
     /// Changes what can be changed while the log is in use: policy, segment size, the bound on unsynced writes,
-    /// annotations of time, retention. What else
-    /// the options say is decided when a log is opened.
+    /// annotations of time, retention. What else the options say is decided when a log is opened.
     pub fn configure(&self, options: &LogOptions) {
         self.shared.tuned.set(options);
         self.set_retention(options.retention);
@@ -850,6 +856,10 @@ impl Log {
     pub fn shut_down(&self) -> Result<(), Failure> {
         self.stop_threads();
         let outcome = self.finish_files();
+        if let Some(prepared) = self.shared.prepared.lock().take() {
+            // Left over, it would be removed at the next start.
+            let _ = self.shared.disk.remove(&prepared.path);
+        }
         // Nobody writes any more: appenders must not wait for that.
         self.shared.fail(Failure::Closed);
         self.shared.dir_lock.lock().take();
@@ -873,10 +883,6 @@ impl Log {
             .file
             .set_len(segment.end_position())
             .and_then(|()| segment.file.sync_all());
-        if let Some(prepared) = shared.prepared.lock().take() {
-            // Left over, it would be removed at the next start.
-            let _ = shared.disk.remove(&prepared.path);
-        }
         shared.write_pending_indexes();
         shared.write_pending_sums();
         cut.map_err(|e| Failure::sync("closing the segment", &e))

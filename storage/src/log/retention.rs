@@ -11,7 +11,6 @@
 
 use std::time::Duration;
 
-use super::manifest::FileKind;
 use super::rewrite::remove_log_file;
 use super::segment::SegmentInfo;
 use super::{Log, Shared};
@@ -152,7 +151,7 @@ impl Shared {
     /// Lets go of history: old bases at once, segments as far as the limits say. Errors leave files for later.
     pub(super) fn apply_retention(&self) {
         let retention = *self.retention.lock();
-        let (dropped, kept) = {
+        let dropped = {
             let catalogue = self.catalogue.lock();
             // A log that has not begun: what is history to it is still the log that is there.
             if catalogue.manifest.base.is_none() {
@@ -173,13 +172,13 @@ impl Shared {
                 })
                 .collect();
             let drop = files_to_drop(&files, &retention, UnixMillis::now());
-            let kept: Vec<String> = segments[drop..].iter().map(|s| s.name.clone()).collect();
+            let kept = &segments[drop..];
             let history = catalogue.manifest.history.iter();
             let dropped: Vec<String> = history
-                .filter(|entry| entry.kind == FileKind::History && !kept.contains(&entry.name))
+                .filter(|entry| !kept.iter().any(|segment| segment.name == entry.name))
                 .map(|entry| entry.name.clone())
                 .collect();
-            (dropped, kept)
+            dropped
         };
         if dropped.is_empty() {
             return;
@@ -191,8 +190,9 @@ impl Shared {
         for name in &dropped {
             remove_log_file(self, name);
         }
-        let forgotten =
-            self.replace_manifest(|manifest| manifest.history.retain(|e| kept.contains(&e.name)));
+        // A compaction may have made more history meanwhile, which stays.
+        let forgotten = self
+            .replace_manifest(|manifest| manifest.history.retain(|e| !dropped.contains(&e.name)));
         if let Err(e) = forgotten {
             tracing::warn!("log: history could not be taken out of the manifest: {e}");
         }

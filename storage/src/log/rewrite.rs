@@ -4,7 +4,7 @@
 //! synced; manifest names the new one; only then bytes at or after X are written. So every segment but the last is
 //! whole at any crash, and damage in one is never an unsynced tail.
 //!
-//! **Compaction** at a cut X: rotate; the engine writes the state as of X to a temporary file; sync it, give it its
+//! **Compaction** at a cut X: rotate; the engine writes the state as of X to a temporary file and syncs it; give it its
 //! name, replace the manifest (new base, segments from X on, the rest as history), let go of history (`retention`).
 //! A crash leaves the old files complete or the new ones; left-overs are removed at the next start.
 //!
@@ -26,7 +26,7 @@ use super::watermark::Failure;
 use super::writer::{ActiveSegment, Writer};
 use super::{Log, Shared};
 use crate::Lsn;
-use crate::disk::replace_file;
+use crate::disk::{WrittenFile, replace_file};
 
 /// Filled at once where a segment is needed now: the next one is of full size.
 const FIRST_SEGMENT_BYTES: u64 = 4 << 20;
@@ -89,7 +89,7 @@ impl RewriteTicket {
         self.cut
     }
 
-    /// Where to write it, as an RDB file, through the log's disk.
+    /// Where to write it, as an RDB file, with a [`FileWriter`](crate::disk::FileWriter) of the log's disk.
     pub fn base_path(&self) -> &Path {
         &self.base_path
     }
@@ -154,11 +154,15 @@ impl Log {
         outcome
     }
 
-    /// Makes the base that was written to the ticket's path the log's base, and removes what it replaces.
+    /// Makes the base that was written to the ticket's path the log's base, and lets go of what it replaces.
     ///
     /// Blocks while it syncs. After an error the log goes on with its old base (or, healing, stays failed).
-    pub fn commit_rewrite(&self, ticket: RewriteTicket) -> Result<(), RewriteError> {
-        let outcome = self.try_commit(&ticket);
+    pub fn commit_rewrite(
+        &self,
+        ticket: RewriteTicket,
+        base: WrittenFile,
+    ) -> Result<(), RewriteError> {
+        let outcome = self.try_commit(&ticket, base);
         if let Err(e) = &outcome {
             tracing::warn!("log: rewrite at {} not taken: {e}", ticket.cut);
             if ticket.heals {
@@ -209,18 +213,21 @@ impl Log {
         self.shared.remove_unnamed_segment();
     }
 
-    fn try_commit(&self, ticket: &RewriteTicket) -> Result<(), RewriteError> {
+    fn try_commit(&self, ticket: &RewriteTicket, base: WrittenFile) -> Result<(), RewriteError> {
         let shared = &*self.shared;
         if ticket.heals {
             self.sync_ahead()?;
         } else {
             self.wait_rotated(ticket.cut)?;
         }
-        let base_bytes = self.settle_base(ticket)?;
+        if base.bytes == 0 {
+            return Err(RewriteError::EmptyBase(ticket.base_path.clone()));
+        }
+        self.name_base(ticket)?;
         if ticket.heals {
-            shared.commit_heal(ticket, base_bytes)?
+            shared.commit_heal(ticket, base)?
         } else {
-            shared.commit_base(ticket, base_bytes)?
+            shared.commit_base(ticket, base)?
         }
         shared.apply_retention();
         shared.prepare_signal.wake();
@@ -237,23 +244,14 @@ impl Log {
         file.sync_data().map_err(io_error("sync the new segment"))
     }
 
-    /// Makes the new base durable under its name.
-    fn settle_base(&self, ticket: &RewriteTicket) -> Result<u64, RewriteError> {
+    /// Gives the new base, which is durable, its name.
+    fn name_base(&self, ticket: &RewriteTicket) -> Result<(), RewriteError> {
         let disk = &*self.shared.disk;
-        let file = disk
-            .open_write(&ticket.base_path)
-            .map_err(io_error("open the new base"))?;
-        let bytes = file.len().map_err(io_error("open the new base"))?;
-        if bytes == 0 {
-            return Err(RewriteError::EmptyBase(ticket.base_path.clone()));
-        }
-        file.sync_all().map_err(io_error("sync the new base"))?;
         let name = self.shared.path(&self.shared.names.base(ticket.seq));
         disk.rename(&ticket.base_path, &name)
             .map_err(io_error("name the new base"))?;
         disk.sync_dir(&self.shared.names.dir)
-            .map_err(io_error("sync the log's directory"))?;
-        Ok(bytes)
+            .map_err(io_error("sync the log's directory"))
     }
 }
 
@@ -264,7 +262,7 @@ impl Shared {
         self.cuts.lock().pop_front();
         if !switched && !self.marks.is_failed() {
             // Not at once: nothing would be written meanwhile.
-            let step = self.options.segment_bytes / 2;
+            let step = self.tuned.segment_bytes() / 2;
             writer.segment.no_roll_before = writer.segment.position + step;
             tracing::warn!(
                 at = cut.0,
@@ -340,7 +338,7 @@ impl Shared {
             let (name, bytes) = (last.name.clone(), index.bytes);
             if let Some(sum) = sum {
                 let name = name.clone();
-                catalogue.sealed.push(SealedFile { name, bytes, sum });
+                catalogue.note_sealed(SealedFile { name, bytes, sum });
             }
             catalogue.indexes.push((name, index));
         }
@@ -425,7 +423,7 @@ impl Shared {
         }
     }
 
-    fn commit_base(&self, ticket: &RewriteTicket, base_bytes: u64) -> Result<(), RewriteError> {
+    fn commit_base(&self, ticket: &RewriteTicket, base: WrittenFile) -> Result<(), RewriteError> {
         let replaced: Vec<String> = {
             let catalogue = self.catalogue.lock();
             let below = catalogue
@@ -456,9 +454,8 @@ impl Shared {
             }
         })
         .map_err(io_error("replace the manifest"))?;
-        let mut catalogue = self.catalogue.lock();
-        catalogue.base_bytes = base_bytes;
-        catalogue.base_lsn = ticket.cut;
+        let name = self.names.base(ticket.seq);
+        self.catalogue.lock().note_base(name, ticket.cut, base);
         Ok(())
     }
 
@@ -488,7 +485,7 @@ impl Shared {
         }
     }
 
-    fn commit_heal(&self, ticket: &RewriteTicket, base_bytes: u64) -> Result<(), RewriteError> {
+    fn commit_heal(&self, ticket: &RewriteTicket, base: WrittenFile) -> Result<(), RewriteError> {
         let mut writer = self.writer.lock();
         if !self.healing.load(Ordering::SeqCst) {
             return Err(self.marks.failure().unwrap_or(Failure::Closed).into());
@@ -553,8 +550,7 @@ impl Shared {
                 since: Some(segment.since),
             }];
             catalogue.indexes.clear();
-            catalogue.base_bytes = base_bytes;
-            catalogue.base_lsn = ticket.cut;
+            catalogue.note_base(self.names.base(ticket.seq), ticket.cut, base);
         }
         self.sync_point.switch(segment.file.clone(), written);
         self.sync_point.forget_age();

@@ -14,18 +14,13 @@
 //! Checksums: of a base, the CRC-32 of the file; of a segment, that of its last frame, which goes on from the header
 //! line over all frames. Segments that hold commands of another server have none.
 
-use std::sync::atomic::Ordering;
-
 use bincode::{Decode, Encode};
 
 use super::manifest::Manifest;
 use super::meta::{self, META_BYTES_MAX, MetaRecord};
 use super::segment::Names;
 use super::{Catalogue, Shared};
-use crate::disk::{Disk, read_small_file, replace_file};
-
-/// Read at a time, when a base is summed.
-const READ_BYTES: u64 = 4 << 20;
+use crate::disk::{Disk, WrittenFile, read_small_file, replace_file};
 
 /// The record.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -49,6 +44,14 @@ pub(super) struct SealedFile {
 }
 
 impl SealedFile {
+    pub(super) fn of(name: String, written: WrittenFile) -> SealedFile {
+        SealedFile {
+            name,
+            bytes: written.bytes,
+            sum: written.crc32,
+        }
+    }
+
     /// For error messages.
     pub(super) fn describe(&self) -> String {
         format!("{} bytes with checksum {:08x}", self.bytes, self.sum)
@@ -79,23 +82,23 @@ pub(super) fn read(disk: &dyn Disk, names: &Names, manifest: u32) -> Vec<SealedF
 }
 
 impl Catalogue {
-    /// What the record has to say, and whether the base is missing in it.
-    fn sealed_files(&self) -> (SealedFiles, bool) {
+    /// Notes what a file is like that the manifest names and that does not change any more.
+    pub(super) fn note_sealed(&mut self, file: SealedFile) {
+        self.sealed.push(file);
+        // The record may have been written since the manifest was.
+        self.sums_pending = true;
+    }
+
+    /// What the record has to say.
+    fn sealed_files(&self) -> SealedFiles {
         let last = self.manifest.increments.last();
         let belongs = |file: &&SealedFile| {
             self.manifest.names(&file.name) && last.is_none_or(|last| last.name != file.name)
         };
-        let files: Vec<SealedFile> = self.sealed.iter().filter(belongs).cloned().collect();
-        let base_missing = self
-            .manifest
-            .base
-            .as_ref()
-            .is_some_and(|base| !files.iter().any(|file| file.name == base.name));
-        let record = SealedFiles {
+        SealedFiles {
             manifest: self.manifest_id,
-            files,
-        };
-        (record, base_missing)
+            files: self.sealed.iter().filter(belongs).cloned().collect(),
+        }
     }
 
     fn forget_removed(&mut self) {
@@ -107,7 +110,7 @@ impl Catalogue {
 impl Shared {
     /// Brings the record up to date. It is a second net: errors cost a check at the next start.
     pub(super) fn write_pending_sums(&self) {
-        let (mut record, base_missing) = {
+        let record = {
             let mut catalogue = self.catalogue.lock();
             // Without a base the log has not begun: what is there is another one.
             let manifest = &catalogue.manifest;
@@ -115,42 +118,14 @@ impl Shared {
                 return;
             }
             catalogue.sums_pending = false;
+            catalogue.forget_removed();
             catalogue.sealed_files()
         };
-        if base_missing && let Some(base) = self.sum_base() {
-            record.files.push(base.clone());
-            self.catalogue.lock().sealed.push(base);
-        }
-        self.catalogue.lock().forget_removed();
         let Some(bytes) = meta::encode(&record) else {
             return;
         };
         if let Err(e) = replace_file(&*self.disk, &self.names.sums(), &bytes) {
             tracing::warn!("log: writing {} failed: {e}", self.names.sums().display());
         }
-    }
-
-    /// Reads the base through. `None` if the log is being closed, or the file cannot be read.
-    fn sum_base(&self) -> Option<SealedFile> {
-        let name = self.catalogue.lock().manifest.base.as_ref()?.name.clone();
-        let file = self.disk.open(&self.path(&name)).ok()?;
-        let bytes = file.len().ok()?;
-        let mut sum = crc32fast::Hasher::new();
-        let mut chunk = vec![0; READ_BYTES.min(bytes) as usize];
-        let mut at = 0;
-        while at < bytes {
-            if self.stop.load(Ordering::Relaxed) {
-                return None;
-            }
-            let count = (bytes - at).min(READ_BYTES) as usize;
-            file.read_exact_at(&mut chunk[..count], at).ok()?;
-            sum.update(&chunk[..count]);
-            at += count as u64;
-        }
-        Some(SealedFile {
-            name,
-            bytes,
-            sum: sum.finalize(),
-        })
     }
 }

@@ -1,11 +1,13 @@
 //! The log as a whole, on real directories and on disks that fail.
 
+mod birth;
 mod foreign;
 mod history;
 mod notes;
 mod sealed;
 pub(crate) mod spoilt;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -13,8 +15,9 @@ use std::time::Duration;
 
 use super::*;
 use crate::UnixMillis;
-use crate::disk::RealDisk;
 use crate::disk::testing::FailingDisk;
+use crate::disk::{FileWriter, RealDisk};
+use crate::testing::{CallKind, SimDisk};
 
 /// An RDB file of version 9 without keys and without a checksum.
 const EMPTY_RDB: &[u8] = b"REDIS0009\xff\0\0\0\0\0\0\0\0";
@@ -107,6 +110,24 @@ const SELECT_0: &[u8] = b"*2\r\n$6\r\nSELECT\r\n$1\r\n0\r\n";
 fn written(log: &Log, lsn: Lsn) {
     log.write_now();
     log.wait_written(lsn).unwrap();
+}
+
+fn write_base(log: &Log, ticket: &RewriteTicket, base: &[u8]) -> io::Result<WrittenFile> {
+    let mut file = FileWriter::create(&*log.shared.disk, ticket.base_path())?;
+    file.write_all(base)?;
+    file.finish()
+}
+
+/// Writes the base that a ticket asks for, and has the log take it.
+fn commit(log: &Log, ticket: RewriteTicket, base: &[u8]) -> Result<(), RewriteError> {
+    match write_base(log, &ticket, base) {
+        Ok(written) => log.commit_rewrite(ticket, written),
+        Err(error) => {
+            log.abort_rewrite(ticket);
+            let doing = "write the base";
+            Err(RewriteError::Io { doing, error })
+        }
+    }
 }
 
 fn manifest(dir: &Path) -> PathBuf {
@@ -859,14 +880,13 @@ fn full_disk_fails_the_log_and_healing_accepts_writes_again() {
     assert!(matches!(log.admission(), Admission::Refused(_)));
     let during = appender.append(0, &[&set("a", "3")]);
     log.kick();
-    std::fs::write(ticket.base_path(), b"REDIS healed base").unwrap();
     assert_eq!(
         log.written(),
         first,
         "nothing counts before the base is there"
     );
     let cut = ticket.cut();
-    log.commit_rewrite(ticket).unwrap();
+    commit(&log, ticket, b"REDIS healed base").unwrap();
     assert_eq!(
         (log.status(), log.admission()),
         (LogStatus::Ok, Admission::Ok)
@@ -906,8 +926,7 @@ fn every_failing_call_leaves_a_log_that_opens_with_what_was_durable() {
                 && let Ok(ticket) = log.begin_rewrite()
             {
                 rewritten = format!("base as of {}", ticket.cut()).into_bytes();
-                std::fs::write(ticket.base_path(), &rewritten).unwrap();
-                let _ = log.commit_rewrite(ticket);
+                let _ = commit(&log, ticket, &rewritten);
             }
             assert!(log.durable() <= log.written() && log.written() <= end.max(log.appended()));
         }
@@ -940,8 +959,7 @@ fn rewrite_replaces_base_and_segments_below_the_cut() {
     let cut = ticket.cut();
     let after = set("new", "v");
     let end = appender.append(0, &[&after]);
-    std::fs::write(ticket.base_path(), b"REDIS new base").unwrap();
-    log.commit_rewrite(ticket).unwrap();
+    commit(&log, ticket, b"REDIS new base").unwrap();
     assert_eq!(log.base_bytes(), 14);
     assert_eq!(log.current_bytes(), 14 + (end - cut));
     written(&log, end);
@@ -964,9 +982,8 @@ fn aborted_and_empty_rewrites_change_nothing() {
     std::fs::write(ticket.base_path(), b"half a base").unwrap();
     log.abort_rewrite(ticket);
     let ticket = log.begin_rewrite().unwrap();
-    std::fs::write(ticket.base_path(), b"").unwrap();
     assert!(matches!(
-        log.commit_rewrite(ticket),
+        commit(&log, ticket, b""),
         Err(RewriteError::EmptyBase(_))
     ));
     let end = appender.append(0, &[&set("a", "2")]);

@@ -41,6 +41,30 @@ pub(in crate::log) struct Found {
     pub indexes: Vec<(String, SegmentIndex)>,
     /// A base that still has its temporary name.
     pub new_base: Option<PathBuf>,
+    pub report: RecoveryReport,
+}
+
+impl Found {
+    /// Of a log that begins at `start`: nothing is in it yet.
+    pub(in crate::log) fn nothing(manifest: Manifest, start: Lsn, replid: Replid) -> Found {
+        Found {
+            manifest,
+            manifest_id: 0,
+            sealed: Vec::new(),
+            kept: Vec::new(),
+            segments: Vec::new(),
+            base_lsn: start,
+            base_bytes: 0,
+            end: start,
+            replid,
+            indexes: Vec::new(),
+            new_base: None,
+            report: RecoveryReport {
+                end: start,
+                ..RecoveryReport::default()
+            },
+        }
+    }
 }
 
 /// Begins a new segment at the log's end, replaces the manifest, tidies up and starts the threads.
@@ -50,7 +74,6 @@ pub(super) fn finish(
     options: LogOptions,
     lock: Box<dyn DiskLock>,
     mut found: Found,
-    report: RecoveryReport,
 ) -> Result<Log, OpenError> {
     if found.new_base.is_none() {
         remove_left_overs(&*disk, &names, None);
@@ -136,7 +159,7 @@ pub(super) fn finish(
             let _ = disk.remove(&path);
         }
     }
-    assemble(disk, names, options, lock, found, active, report)
+    assemble(disk, names, options, lock, found, active)
 }
 
 /// Puts a log together and starts its threads.
@@ -147,7 +170,6 @@ pub(in crate::log) fn assemble(
     lock: Box<dyn DiskLock>,
     found: Found,
     active: ActiveSegment,
-    report: RecoveryReport,
 ) -> Result<Log, OpenError> {
     let segments = [found.kept, found.segments].concat();
     let log_signal = Arc::new(Signal::new());
@@ -197,7 +219,7 @@ pub(in crate::log) fn assemble(
     let log = Log {
         shared,
         threads: Mutex::default(),
-        report,
+        report: found.report,
     };
     log.set_policy(log.shared.options.policy);
     *log.threads.lock() = sync::start(&log.shared).map_err(io_at(&dir))?;

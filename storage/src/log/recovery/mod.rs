@@ -39,6 +39,7 @@ use std::sync::Arc;
 use super::frame::Replid;
 use super::manifest::{Entry, FileKind, MANIFEST_BYTES_MAX, Manifest};
 use super::segment::{Names, TEMP_PREFIX};
+use super::sums::SealedFile;
 use super::{Log, LogOptions, sums};
 use crate::disk::{Disk, DiskLock, FileWriter, lock_directory, read_small_file};
 use crate::{Lsn, UnixMillis};
@@ -190,7 +191,7 @@ pub(super) fn create(
         .map_err(io_at(&mark))?;
     remove_left_overs(&*disk, &names, Some(CREATING));
     let temp = names.temp_base(1);
-    let base_bytes = (|| {
+    let written = (|| {
         let mut writer = FileWriter::create(&*disk, &temp)?;
         base(&mut writer)?;
         writer.finish()
@@ -199,34 +200,22 @@ pub(super) fn create(
     let name = names.base(1);
     let manifest = Manifest {
         base: Some(Entry {
-            name,
+            name: name.clone(),
             seq: 1,
             kind: FileKind::Base,
         }),
-        history: vec![],
-        increments: vec![],
         checked: true,
+        ..Manifest::default()
     };
     let replid = options.replid.unwrap_or_else(Replid::random);
     let found = Found {
-        manifest,
-        manifest_id: 0,
-        sealed: vec![],
-        kept: vec![],
-        segments: vec![],
-        base_lsn: start,
-        base_bytes,
-        end: start,
-        replid,
-        indexes: vec![],
+        sealed: vec![SealedFile::of(name, written)],
+        base_bytes: written.bytes,
         new_base: Some(temp),
-    };
-    let report = RecoveryReport {
-        end: start,
-        ..RecoveryReport::default()
+        ..Found::nothing(manifest, start, replid)
     };
     let dir = names.dir.clone();
-    let log = finish(Arc::clone(&disk), names, options, lock, found, report)?;
+    let log = finish(Arc::clone(&disk), names, options, lock, found)?;
     // Gone for good before anything is promised.
     disk.remove(&mark)
         .and_then(|()| disk.sync_dir(&dir))
@@ -246,8 +235,7 @@ pub(super) fn open(
     let sealed = sums::read(&*disk, &names, manifest_id);
     let mut recovery = Recovery::new(&*disk, &names, &options, target, sealed);
     let found = recovery.run(manifest, manifest_id)?;
-    let report = recovery.report;
-    finish(disk, names, options, lock, found, report)
+    finish(disk, names, options, lock, found)
 }
 
 /// The manifest, and what identifies it.

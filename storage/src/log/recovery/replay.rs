@@ -169,6 +169,7 @@ impl<'a> Recovery<'a> {
             replid,
             indexes: std::mem::take(&mut self.indexes),
             new_base: None,
+            report: std::mem::take(&mut self.report),
         })
     }
 
@@ -372,7 +373,7 @@ impl<'a> Recovery<'a> {
             }
             Some(found) => found.bytes,
         };
-        self.check_base(&path, &base.name, bytes)?;
+        self.check_base(&path, &base.name, bytes, manifest.checked)?;
         let replay = |error| OpenError::Replay {
             path: path.clone(),
             error,
@@ -401,11 +402,18 @@ impl<'a> Recovery<'a> {
         Ok((lsn, bytes))
     }
 
-    /// Compares the base with what it was when it was sealed, before anything in it is believed.
-    fn check_base(&self, path: &Path, name: &str, bytes: u64) -> Result<(), OpenError> {
-        let Some(expected) = self.sealed.iter().find(|file| file.name == name) else {
+    /// Compares the base with what it was when it was sealed, before anything in it is believed, and notes what it is
+    /// like. Beside a manifest of another server there is no record of that.
+    fn check_base(
+        &mut self,
+        path: &Path,
+        name: &str,
+        bytes: u64,
+        manifest_is_ours: bool,
+    ) -> Result<(), OpenError> {
+        if !manifest_is_ours {
             return Ok(());
-        };
+        }
         let view = self
             .disk
             .open(path)
@@ -416,22 +424,27 @@ impl<'a> Recovery<'a> {
             bytes,
             sum: crc32fast::hash(&view),
         };
-        self.compare(path, expected, &found)
+        if let Some(expected) = self.sealed.iter().find(|file| file.name == name) {
+            self.compare(path, expected, found.describe())?;
+        }
+        self.note_sealed(name, Some(found));
+        Ok(())
     }
 
-    fn compare(
-        &self,
-        path: &Path,
-        expected: &SealedFile,
-        found: &SealedFile,
-    ) -> Result<(), OpenError> {
+    fn note_sealed(&mut self, name: &str, found: Option<SealedFile>) {
+        self.sealed.retain(|file| file.name != name);
+        self.sealed.extend(found);
+    }
+
+    fn compare(&self, path: &Path, expected: &SealedFile, found: String) -> Result<(), OpenError> {
+        let expected = expected.describe();
         if expected == found || self.options.recover == RecoverMode::Prefix {
             return Ok(());
         }
         Err(OpenError::Changed {
             path: path.to_path_buf(),
-            expected: expected.describe(),
-            found: found.describe(),
+            expected,
+            found,
         })
     }
 
@@ -444,14 +457,12 @@ impl<'a> Recovery<'a> {
             sum,
         });
         let expected = self.sealed.iter().find(|file| file.name == *name);
-        match (expected, &found) {
-            (Some(expected), Some(found)) if self.cut.is_none() => {
-                self.compare(&segment.path, expected, found)?;
-            }
-            _ => {}
+        if let Some(expected) = expected.filter(|_| self.cut.is_none()) {
+            let found = found.as_ref().map(SealedFile::describe);
+            let found = found.unwrap_or_else(|| "commands of another server".into());
+            self.compare(&segment.path, expected, found)?;
         }
-        self.sealed.retain(|file| file.name != *name);
-        self.sealed.extend(found);
+        self.note_sealed(name, found);
         Ok(())
     }
 

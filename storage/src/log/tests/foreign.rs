@@ -223,8 +223,7 @@ fn continued_file_rolls_and_is_replaced_by_a_rewrite() {
     let (log, _) = open(dir.path());
     let ticket = log.begin_rewrite().unwrap();
     assert_eq!(ticket.cut(), Lsn(stream.len() as u64));
-    std::fs::write(ticket.base_path(), b"REDIS new base").unwrap();
-    log.commit_rewrite(ticket).unwrap();
+    commit(&log, ticket, b"REDIS new base").unwrap();
     let end = log.appender().append(0, &[&set("y", "1")]);
     written(&log, end);
     log.close().unwrap();

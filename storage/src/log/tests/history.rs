@@ -34,8 +34,7 @@ fn rewritten_log(dir: &Path, options: LogOptions) -> (Log, Vec<u8>) {
 
 fn rewrite(log: &Log) {
     let ticket = log.begin_rewrite().unwrap();
-    std::fs::write(ticket.base_path(), EMPTY_RDB).unwrap();
-    log.commit_rewrite(ticket).unwrap();
+    commit(log, ticket, EMPTY_RDB).unwrap();
 }
 
 fn read_from(log: &Log, from: Lsn) -> Vec<u8> {
@@ -121,6 +120,43 @@ fn limits_let_the_oldest_go_first() {
     assert!(named.history.is_empty());
 }
 
+/// The compaction comes between the decision what to let go and the manifest without it.
+#[test]
+fn what_a_compaction_replaces_while_history_is_let_go_stays_named() {
+    let disk = SimDisk::new(1).with_dir("/data");
+    let dir = Path::new("/data");
+    let log = create_with(Arc::new(disk.clone()), dir, keeping(1 << 30));
+    let log = Arc::new(log);
+    let put = |value: &str| {
+        let end = log.appender().append(0, &[&set("key", value)]);
+        written(&log, end);
+    };
+    put(&"v".repeat(1000));
+    rewrite(&log);
+    put("v");
+    let (rewrites, other) = (AtomicU32::new(0), Arc::clone(&log));
+    disk.set_hook(Some(Arc::new(move |call| {
+        let first = call.path.ends_with("appendonly.aof.1.incr.aof");
+        if call.kind == CallKind::Remove && first && rewrites.fetch_add(1, Ordering::SeqCst) == 0 {
+            rewrite(&other);
+        }
+    })));
+    // Room for the second segment alone.
+    log.set_retention(Retention {
+        bytes: 1000,
+        age: None,
+    });
+    log.shared.apply_retention();
+    while log.segments()[0].seq == 1 || log.segments().len() < 2 {
+        std::thread::yield_now();
+    }
+    disk.set_hook(None);
+    log.shut_down().unwrap();
+    let text = crate::disk::read_small_file(&disk, &manifest(dir), 1 << 20).unwrap();
+    let named = Manifest::parse(&text).unwrap();
+    assert!(named.names("appendonly.aof.2.incr.aof"), "{named:?}");
+}
+
 #[test]
 fn limits_that_were_lowered_are_kept_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
@@ -201,8 +237,7 @@ fn healing_begins_a_new_history() {
     disk.fail_syncs(false);
     let ticket = log.begin_heal().unwrap();
     let cut = ticket.cut();
-    std::fs::write(ticket.base_path(), EMPTY_RDB).unwrap();
-    log.commit_rewrite(ticket).unwrap();
+    commit(&log, ticket, EMPTY_RDB).unwrap();
     assert_eq!((log.history().from, log.history().kept_segments), (cut, 0));
     assert_eq!(files(dir.path()).len(), 1);
 }
