@@ -1,4 +1,6 @@
-//! The command line: `hardtack [file] [--directive value ...] [-]`, read as redis-server 7.0 reads its own.
+//! The command line: `hardtack [file] [--directive value ...] [-]`, read as redis-server 7.0 reads its own; or
+//! `hardtack TOOL ...`, if the first argument is the name of a tool ([`tools`](crate::tools)). A configuration file of
+//! such a name is reached by another path to it, `./rdb`.
 //!
 //! If the first argument does not begin with `-` it is the configuration file. Then every `--name` starts an option
 //! and what follows belongs to it; conceptually each option is one more line at the end of the file. Name and
@@ -11,6 +13,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 
 use crate::config::file::Inputs;
+use crate::tools;
 use crate::util::quote;
 
 /// What the command line asks for.
@@ -20,8 +23,10 @@ pub enum Invocation {
     Serve(ServeArgs),
     /// Print [`version_text`] and exit.
     Version,
-    /// Print [`HELP`] and exit.
+    /// Print [`help_text`] and exit.
     Help,
+    /// Run a tool, with its name and arguments.
+    Tool(Vec<OsString>),
 }
 
 /// How to run the server.
@@ -33,9 +38,9 @@ pub struct ServeArgs {
     pub recover_prefix: bool,
 }
 
-/// What `--help` prints.
-pub const HELP: &str = "\
+const HELP: &str = "\
 Usage: hardtack [FILE] [--DIRECTIVE VALUE ...] [-]
+       hardtack TOOL ...
        hardtack --version | -v
        hardtack --help | -h
 
@@ -52,7 +57,14 @@ Examples:
   hardtack /etc/hardtack.conf --port 6380
   hardtack --dir /var/lib/hardtack --appendfsync always
   echo 'maxmemory 2gb' | hardtack -
+
+Tools (`hardtack TOOL --help` says more; a FILE of such a name is reached as ./TOOL):
 ";
+
+/// What `--help` prints.
+pub fn help_text() -> String {
+    format!("{HELP}{}", tools::list())
+}
 
 /// What `--version` prints.
 pub fn version_text() -> String {
@@ -66,6 +78,10 @@ pub fn version_text() -> String {
 /// Reads the arguments after the program's name.
 pub fn parse(args: impl IntoIterator<Item = OsString>) -> Invocation {
     let mut serve = ServeArgs::default();
+    let args: Vec<OsString> = args.into_iter().collect();
+    if args.first().is_some_and(|first| tools::is_tool(first)) {
+        return Invocation::Tool(args);
+    }
     let mut args: Vec<Vec<u8>> = args.into_iter().map(OsStringExt::into_vec).collect();
     match args.first().map(Vec::as_slice) {
         Some(b"-v" | b"--version") => return Invocation::Version,
@@ -163,6 +179,19 @@ mod tests {
             "version",
             "Bad directive or wrong number of arguments",
         );
+    }
+
+    #[test]
+    fn tools_only_in_first_place() {
+        let words = ["rdb", "dump", "a file"].map(OsString::from);
+        assert_eq!(parse(words.clone()), Invocation::Tool(words.into()));
+        assert!(
+            serve(&["./rdb"])
+                .inputs
+                .file
+                .is_some_and(|file| file.ends_with("rdb"))
+        );
+        assert_eq!(serve(&["--dir", "rdb"]).inputs.options.len(), 1);
     }
 
     #[test]

@@ -28,6 +28,7 @@ mod slowlog;
 mod start;
 mod stats;
 mod stream;
+mod tools;
 mod usage;
 mod util;
 

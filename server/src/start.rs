@@ -16,6 +16,7 @@ use crate::logging;
 use crate::panics;
 use crate::progress::LoadProgress;
 use crate::server::Server;
+use crate::tools;
 
 /// Exit code of a start that found the data directory damaged: another start would find the same, until somebody has
 /// decided what to do. Any other failure ends with 1.
@@ -40,7 +41,8 @@ impl From<String> for Fatal {
 pub fn answer(invocation: Invocation) -> ExitCode {
     match invocation {
         Invocation::Version => println!("{}", args::version_text()),
-        Invocation::Help | Invocation::Serve(_) => print!("{}", args::HELP),
+        Invocation::Help | Invocation::Serve(_) => print!("{}", args::help_text()),
+        Invocation::Tool(args) => return tools::run(args),
     }
     ExitCode::SUCCESS
 }

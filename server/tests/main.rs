@@ -8,6 +8,7 @@
 //! * [`stall`]: nobody waits for another client's long command;
 //! * [`memory`]: what is counted, and that the limits hold;
 //! * [`steer`]: shutdowns called off, pauses, settings;
+//! * [`tools`]: the subcommands of the binary;
 //! * [`interop`]: Hardtack and redis-server start on each other's directories, and describe their commands alike.
 //!
 //! Tests that need a stock redis-server 7 are marked `#[ignore]` with that reason; run them with `--include-ignored`.
@@ -23,3 +24,4 @@ mod migrate;
 mod stall;
 mod steer;
 mod support;
+mod tools;

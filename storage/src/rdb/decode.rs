@@ -9,7 +9,8 @@ use crate::text::double;
 use crate::text::integer::IntText;
 use crate::value::{Hash, Limits, List, Object, Set, ZSetBuilder};
 
-use super::error::{Feature, RdbError};
+use super::error::RdbError;
+use super::foreign::ForeignType;
 use super::format::{ValueType, node, special};
 use super::lzf;
 use super::packed::{Element, Flaw, Intset, Listpack, Ziplist, Zipmap};
@@ -180,15 +181,12 @@ pub(super) fn value_type<S: Source>(
     if let Some(ty) = ValueType::from_byte(byte) {
         return Ok(ty);
     }
-    let feature = match byte {
-        15 | 19 | 21 => Feature::Stream,
-        22..=25 => Feature::HashFieldExpiry,
-        6 | 7 => Feature::ModuleValue(module_name(read_count(source)?)),
-        _ => return Err(corrupt(offset, "the type of a value", byte)),
+    let Some(foreign) = ForeignType::from_byte(byte) else {
+        return Err(corrupt(offset, "the type of a value", byte));
     };
     Err(RdbError::Unsupported {
         offset,
-        feature,
+        feature: foreign.feature(source)?,
         key: key.map(Box::from),
     })
 }
@@ -543,7 +541,7 @@ pub(super) fn skip_string(source: &mut SliceSource<'_>) -> Result<(), RdbError> 
 }
 
 /// Passes over as many elements as the count says that the source stands at.
-fn skip_elements<'a>(
+pub(super) fn skip_elements<'a>(
     source: &mut SliceSource<'a>,
     skip: impl Fn(&mut SliceSource<'a>) -> Result<(), RdbError>,
 ) -> Result<(), RdbError> {

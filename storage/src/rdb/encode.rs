@@ -3,11 +3,17 @@
 //! Collections are written element by element, in the types that every version since Redis 4 reads: whoever loads them
 //! packs them by its own limits, they need no back-lengths, and they are about as large as their packed forms. A set
 //! of integers is the exception: it is written as the intset that it is, which is both smaller and quicker.
+//!
+//! For versions before that of Redis 4 the scores of sorted sets are written as text. What else an old version lacks of
+//! a key, its idle time or frequency, is left out.
 
+use crate::text::double;
 use crate::text::integer::{self, IntText};
 use crate::value::{Object, Set};
 
-use super::format::{Access, Meta, ValueType, opcode, special};
+use super::format::{
+    Access, Meta, VERSION_ACCESS, VERSION_BINARY_SCORES, VERSION_WRITE, ValueType, opcode, special,
+};
 use super::lzf::Compressor;
 
 /// A value to be written.
@@ -41,6 +47,7 @@ const INT32_TEXT_LEN_MAX: usize = 11;
 
 /// Writes keys and values into buffers. Holds no state but scratch space, so one per thread will do.
 pub struct Encoder {
+    version: u32,
     compressor: Option<Compressor>,
     packed: Vec<u8>,
     /// By the binary logarithm of a string's length: those in a row for which compression was no use, or not tried.
@@ -50,7 +57,13 @@ pub struct Encoder {
 impl Encoder {
     /// An encoder that compresses strings (64 KiB of table) or does not.
     pub fn new(compress: bool) -> Encoder {
+        Encoder::for_version(VERSION_WRITE, compress)
+    }
+
+    /// An encoder whose bytes readers of `version` understand.
+    pub(super) fn for_version(version: u32, compress: bool) -> Encoder {
         Encoder {
+            version,
             compressor: compress.then(Compressor::new),
             packed: Vec::new(),
             vain: [0; usize::BITS as usize],
@@ -72,7 +85,7 @@ impl Encoder {
         meta: &Meta,
         pass_on: &mut dyn FnMut(&mut Vec<u8>),
     ) {
-        self.entry_head(out, key, value_type(value), meta);
+        self.entry_head(out, key, self.value_type(value), meta);
         self.value(out, value, pass_on);
     }
 
@@ -83,11 +96,18 @@ impl Encoder {
     }
 
     fn entry_head(&mut self, out: &mut Vec<u8>, key: &[u8], value_type: ValueType, meta: &Meta) {
+        self.meta(out, meta);
+        out.push(value_type as u8);
+        self.string(out, key);
+    }
+
+    /// Appends what is known of the next key.
+    pub(super) fn meta(&self, out: &mut Vec<u8>, meta: &Meta) {
         if let Some(expire) = meta.expire {
             out.push(opcode::EXPIRE_MS);
             out.extend_from_slice(&expire.0.to_le_bytes());
         }
-        match meta.access {
+        match meta.access.filter(|_| self.version >= VERSION_ACCESS) {
             Some(Access::IdleSeconds(seconds)) => {
                 out.push(opcode::IDLE);
                 put_length(out, seconds);
@@ -97,14 +117,26 @@ impl Encoder {
             }
             None => {}
         }
-        out.push(value_type as u8);
-        self.string(out, key);
     }
 
     /// Appends type and value, as DUMP has them.
     pub(super) fn typed_value(&mut self, out: &mut Vec<u8>, value: ValueRef<'_>) {
-        out.push(value_type(value) as u8);
+        out.push(self.value_type(value) as u8);
         self.value(out, value, &mut |_| {});
+    }
+
+    fn value_type(&self, value: ValueRef<'_>) -> ValueType {
+        match value {
+            ValueRef::String(_) | ValueRef::Int(_) => ValueType::String,
+            ValueRef::Object(Object::List(_)) => ValueType::List,
+            ValueRef::Object(Object::Set(set)) if is_written_as_intset(set) => ValueType::SetIntset,
+            ValueRef::Object(Object::Set(_)) => ValueType::Set,
+            ValueRef::Object(Object::Hash(_)) => ValueType::Hash,
+            ValueRef::Object(Object::ZSet(_)) if self.version < VERSION_BINARY_SCORES => {
+                ValueType::ZSet
+            }
+            ValueRef::Object(Object::ZSet(_)) => ValueType::ZSet2,
+        }
     }
 
     fn value(
@@ -153,7 +185,11 @@ impl Encoder {
                 put_length(out, zset.len() as u64);
                 for (member, score) in zset.iter() {
                     self.string(out, member);
-                    out.extend_from_slice(&score.to_le_bytes());
+                    if self.version < VERSION_BINARY_SCORES {
+                        put_text_score(out, score);
+                    } else {
+                        out.extend_from_slice(&score.to_le_bytes());
+                    }
                     pass_on_full(out);
                 }
             }
@@ -217,17 +253,6 @@ fn is_worth_a_try(vain: &mut u32) -> bool {
     before < VAIN_MAX || before.is_multiple_of(TRIED_OF_VAIN)
 }
 
-fn value_type(value: ValueRef<'_>) -> ValueType {
-    match value {
-        ValueRef::String(_) | ValueRef::Int(_) => ValueType::String,
-        ValueRef::Object(Object::List(_)) => ValueType::List,
-        ValueRef::Object(Object::Set(set)) if is_written_as_intset(set) => ValueType::SetIntset,
-        ValueRef::Object(Object::Set(_)) => ValueType::Set,
-        ValueRef::Object(Object::Hash(_)) => ValueType::Hash,
-        ValueRef::Object(Object::ZSet(_)) => ValueType::ZSet2,
-    }
-}
-
 fn is_written_as_intset(set: &Set) -> bool {
     set.ints().is_some()
 }
@@ -247,6 +272,17 @@ fn put_int(out: &mut Vec<u8>, int: i64) {
         put_length(out, text.len() as u64);
         out.extend_from_slice(&text);
     }
+}
+
+/// Appends a score as readers before version 8 want it; `decode` has the format.
+fn put_text_score(out: &mut Vec<u8>, score: f64) {
+    if score.is_infinite() {
+        return out.push(if score > 0.0 { 254 } else { 255 });
+    }
+    let text = double::to_vec(score);
+    // The shortest text that gives the same number back has 25 characters at most.
+    out.push(text.len() as u8);
+    out.extend_from_slice(&text);
 }
 
 /// Appends the choice of a database, for the entries that follow.

@@ -108,6 +108,18 @@ pub enum Feature {
     PreReleaseFunction,
 }
 
+impl Feature {
+    /// The type of a value, as TYPE names it where it is known; modules' types are named by themselves.
+    pub fn type_name(&self) -> &str {
+        match self {
+            Feature::Stream => "stream",
+            Feature::HashFieldExpiry => "hash",
+            Feature::ModuleValue(name) | Feature::ModuleAux(name) => name,
+            Feature::PreReleaseFunction => "function",
+        }
+    }
+}
+
 impl fmt::Display for Feature {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -4,10 +4,20 @@ use crate::UnixMillis;
 
 /// The version that is written: Redis 7.0 and everything later load it.
 pub const VERSION_WRITE: u32 = 10;
+/// The oldest version that is written on request, that of Redis 2.6.
+pub const VERSION_WRITE_MIN: u32 = 6;
 /// The newest version that is read. From 12 on, values of types that we lack are refused by name.
 pub const VERSION_READ_MAX: u32 = 13;
 /// Files of this version and later end in a checksum.
 pub(super) const VERSION_CHECKSUM: u32 = 5;
+/// Information fields, and how many keys a database has, are there from this version on;
+pub(super) const VERSION_AUX: u32 = 7;
+/// scores in binary form;
+pub(super) const VERSION_BINARY_SCORES: u32 = 8;
+/// idle times and frequencies;
+pub(super) const VERSION_ACCESS: u32 = 9;
+/// and function libraries.
+pub const VERSION_FUNCTIONS: u32 = 10;
 
 pub(super) const MAGIC: &[u8; 5] = b"REDIS";
 /// Length of [`MAGIC`] and the version.
@@ -100,6 +110,49 @@ impl ValueType {
         ]
         .into_iter()
         .find(|&known| known as u8 == byte)
+    }
+}
+
+impl ValueType {
+    /// The name that TYPE gives.
+    pub fn type_name(self) -> &'static str {
+        use ValueType::*;
+        match self {
+            String => "string",
+            List | ListZiplist | ListQuicklist | ListQuicklist2 => "list",
+            Set | SetIntset | SetListpack => "set",
+            Hash | HashZipmap | HashZiplist | HashListpack => "hash",
+            ZSet | ZSet2 | ZSetZiplist | ZSetListpack => "zset",
+        }
+    }
+
+    /// The name of the form: a container's, "plain" if the elements stand one by one.
+    pub fn encoding(self) -> &'static str {
+        use ValueType::*;
+        match self {
+            String | List | Set | Hash | ZSet2 => "plain",
+            ZSet => "plain-text-scores",
+            HashZipmap => "zipmap",
+            ListZiplist | ZSetZiplist | HashZiplist => "ziplist",
+            SetIntset => "intset",
+            ListQuicklist => "quicklist",
+            HashListpack | ZSetListpack | SetListpack => "listpack",
+            ListQuicklist2 => "quicklist2",
+        }
+    }
+
+    /// The first version whose readers know the type.
+    pub fn version_min(self) -> u32 {
+        use ValueType::*;
+        match self {
+            String | List | Set | ZSet | Hash => 1,
+            HashZipmap | ListZiplist | SetIntset | ZSetZiplist => 2,
+            HashZiplist => 4,
+            ListQuicklist => 7,
+            ZSet2 => 8,
+            HashListpack | ZSetListpack | ListQuicklist2 => 10,
+            SetListpack => 11,
+        }
     }
 }
 

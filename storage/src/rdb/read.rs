@@ -11,6 +11,7 @@ use super::decode::{
     skip_value, value_type,
 };
 use super::error::{Feature, RdbError, Refused};
+use super::foreign::{ForeignType, skip_module_aux};
 use super::format::{
     Access, CHECKSUM_LEN, HEADER_LEN, MAGIC, Meta, VERSION_CHECKSUM, VERSION_READ_MAX, ValueType,
     opcode,
@@ -193,8 +194,33 @@ pub(super) struct Entry<'k> {
     pub key_offset: u64,
 }
 
+/// A key with a value of a type that we lack, at the point where that is to be read.
+pub(super) struct ForeignItem<'k> {
+    pub ty: ForeignType,
+    pub key: &'k [u8],
+    pub meta: Meta,
+    /// Where the item begins.
+    pub offset: u64,
+    /// Where the encoded key begins.
+    pub key_offset: u64,
+}
+
+impl ForeignItem<'_> {
+    /// Passes over the value.
+    pub fn skip(&self, source: &mut SliceSource<'_>) -> Result<(), RdbError> {
+        self.ty.skip(source).map_err(|error| match error {
+            RdbError::Unsupported { feature, .. } => RdbError::Unsupported {
+                offset: self.offset,
+                feature,
+                key: Some(self.key.into()),
+            },
+            error => error,
+        })
+    }
+}
+
 /// What a walk does with the items.
-pub(super) trait Visitor<S> {
+pub(super) trait Visitor<S: Source> {
     fn aux(&mut self, _name: &[u8], _value: &[u8]) -> Result<(), Refused> {
         Ok(())
     }
@@ -207,6 +233,23 @@ pub(super) trait Visitor<S> {
     }
     /// Takes exactly the value from the source.
     fn entry(&mut self, source: &mut S, entry: Entry<'_>) -> Result<(), RdbError>;
+    /// Takes exactly the value from the source, or refuses.
+    fn foreign(&mut self, source: &mut S, item: ForeignItem<'_>) -> Result<(), RdbError> {
+        Err(RdbError::Unsupported {
+            offset: item.offset,
+            feature: item.ty.feature(source)?,
+            key: Some(item.key.into()),
+        })
+    }
+
+    /// Takes the rest of the item, which began at `offset`, from the source, or refuses.
+    fn module_aux(&mut self, source: &mut S, offset: u64) -> Result<(), RdbError> {
+        Err(RdbError::Unsupported {
+            offset,
+            feature: Feature::ModuleAux(module_name(read_count(source)?)),
+            key: None,
+        })
+    }
     fn progress(&mut self, _bytes: u64) -> Result<(), Refused> {
         Ok(())
     }
@@ -276,18 +319,24 @@ pub(super) fn walk<S: Source, V: Visitor<S>>(
                 });
             }
             opcode::MODULE_AUX => {
-                let feature = Feature::ModuleAux(module_name(read_count(source)?));
-                return Err(RdbError::Unsupported {
-                    offset,
-                    feature,
-                    key: None,
-                });
+                visitor.module_aux(source, offset)?;
             }
             byte => {
                 let key_offset = source.position();
                 key.clear();
                 if ValueType::from_byte(byte).is_some() || byte < 32 {
                     key.extend_from_slice(read_string(source, &mut scratch)?);
+                }
+                if let Some(ty) = ForeignType::from_byte(byte) {
+                    let item = ForeignItem {
+                        ty,
+                        key: &key,
+                        meta: std::mem::take(&mut meta),
+                        offset,
+                        key_offset,
+                    };
+                    visitor.foreign(source, item)?;
+                    continue;
                 }
                 let ty = value_type(source, offset, byte, Some(&key))?;
                 visitor
@@ -334,6 +383,18 @@ struct FindEnd;
 impl Visitor<SliceSource<'_>> for FindEnd {
     fn entry(&mut self, source: &mut SliceSource<'_>, entry: Entry<'_>) -> Result<(), RdbError> {
         skip_value(source, entry.ty)
+    }
+
+    fn foreign(
+        &mut self,
+        source: &mut SliceSource<'_>,
+        item: ForeignItem<'_>,
+    ) -> Result<(), RdbError> {
+        item.skip(source)
+    }
+
+    fn module_aux(&mut self, source: &mut SliceSource<'_>, _offset: u64) -> Result<(), RdbError> {
+        skip_module_aux(source).map(drop)
     }
 }
 

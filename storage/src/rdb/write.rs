@@ -5,8 +5,9 @@ use std::io::{self, Write};
 use crate::UnixMillis;
 
 use super::crc64::Crc64;
-use super::encode::{Encoder, ValueRef, put_length};
-use super::format::{MAGIC, Meta, VERSION_WRITE, opcode};
+use super::encode::{Encoder, ValueRef, encode_select, put_length};
+use super::format::{MAGIC, Meta, VERSION_AUX, VERSION_WRITE, VERSION_WRITE_MIN, opcode};
+use super::scan::{ModuleAux, StoredEntry};
 
 /// Bytes gathered before they go to the sink, so that neither it nor the checksum sees small pieces.
 const BUFFER_LEN: usize = 64 * 1024;
@@ -37,11 +38,12 @@ pub struct ReplicationInfo<'a> {
     pub offset: u64,
 }
 
-/// Writes an RDB of version [`VERSION_WRITE`] to a sink.
+/// Writes an RDB to a sink, of version [`VERSION_WRITE`] unless another one is asked for.
 ///
 /// Call [`Writer::finish`] at the end: what is dropped before has no trailer, and loses what is still gathered.
 pub struct Writer<W: Write> {
     sink: W,
+    version: u32,
     buffer: Vec<u8>,
     encoder: Encoder,
     /// `None` if the file is to have no checksum.
@@ -64,14 +66,25 @@ pub struct Written<W> {
 impl<W: Write> Writer<W> {
     /// Begins an RDB. `checksum` is `rdbchecksum`, `compress` is `rdbcompression` and counts for [`Writer::entry`].
     pub fn new(sink: W, checksum: bool, compress: bool) -> Writer<W> {
+        Writer::with_version(sink, VERSION_WRITE, checksum, compress)
+    }
+
+    /// Begins an RDB of `version`, which is [`VERSION_WRITE_MIN`] at least. What an old version has no place for is left
+    /// out where no data is lost by it: information fields, the sizes of databases, idle times and frequencies.
+    ///
+    /// # Panics
+    /// If the version is lower than that.
+    pub fn with_version(sink: W, version: u32, checksum: bool, compress: bool) -> Writer<W> {
+        assert!(version >= VERSION_WRITE_MIN, "version {version}");
         let mut buffer = Vec::with_capacity(BUFFER_LEN);
         buffer.extend_from_slice(MAGIC);
-        buffer.extend_from_slice(format!("{VERSION_WRITE:04}").as_bytes());
+        buffer.extend_from_slice(format!("{version:04}").as_bytes());
         let crc = checksum.then(Crc64::new);
         Writer {
             sink,
+            version,
             buffer,
-            encoder: Encoder::new(compress),
+            encoder: Encoder::for_version(version, compress),
             crc,
             flushed: 0,
         }
@@ -102,13 +115,17 @@ impl<W: Write> Writer<W> {
 
     /// Writes one information field. Loaders ignore those whose names they do not know.
     pub fn aux(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
+        if self.version < VERSION_AUX {
+            return Ok(());
+        }
         self.buffer.push(opcode::AUX);
         self.encoder.string(&mut self.buffer, name);
         self.encoder.string(&mut self.buffer, value);
         self.flush_full()
     }
 
-    /// Writes the source of a function library.
+    /// Writes the source of a function library, which readers know from
+    /// [`VERSION_FUNCTIONS`](super::VERSION_FUNCTIONS) on.
     pub fn function(&mut self, code: &[u8]) -> io::Result<()> {
         self.buffer.push(opcode::FUNCTION);
         self.encoder.string(&mut self.buffer, code);
@@ -117,11 +134,23 @@ impl<W: Write> Writer<W> {
 
     /// Begins a database, with an estimate of its keys and of those that expire.
     pub fn select_db(&mut self, db: crate::DbIndex, keys: u64, expires: u64) -> io::Result<()> {
-        self.buffer.push(opcode::SELECT_DB);
-        put_length(&mut self.buffer, u64::from(db));
-        self.buffer.push(opcode::RESIZE_DB);
-        put_length(&mut self.buffer, keys);
-        put_length(&mut self.buffer, expires);
+        encode_select(&mut self.buffer, db);
+        self.resize_hint(keys, expires)
+    }
+
+    /// Begins a database about whose size nothing is known.
+    pub fn select_unsized_db(&mut self, db: crate::DbIndex) -> io::Result<()> {
+        encode_select(&mut self.buffer, db);
+        self.flush_full()
+    }
+
+    /// Writes an estimate of the keys of the database that was just begun, and of those that expire.
+    pub fn resize_hint(&mut self, keys: u64, expires: u64) -> io::Result<()> {
+        if self.version >= VERSION_AUX {
+            self.buffer.push(opcode::RESIZE_DB);
+            put_length(&mut self.buffer, keys);
+            put_length(&mut self.buffer, expires);
+        }
         self.flush_full()
     }
 
@@ -129,6 +158,20 @@ impl<W: Write> Writer<W> {
     pub fn entry(&mut self, key: &[u8], value: ValueRef<'_>, meta: &Meta) -> io::Result<()> {
         self.encoder.entry(&mut self.buffer, key, value, meta);
         self.flush_full()
+    }
+
+    /// Writes a key with its value in the form in which another file has it. Readers must know that form
+    /// ([`StoredEntry::version_min`]).
+    pub fn copied(&mut self, entry: &StoredEntry<'_, '_>) -> io::Result<()> {
+        let (value_type, key_and_value) = entry.stored();
+        self.encoder.meta(&mut self.buffer, entry.meta());
+        self.buffer.push(value_type);
+        self.encoded(key_and_value)
+    }
+
+    /// Writes data of a module as another file has it ([`ModuleAux::VERSION_MIN`]).
+    pub fn copied_module_aux(&mut self, aux: &ModuleAux<'_>) -> io::Result<()> {
+        self.encoded(aux.bytes)
     }
 
     /// Writes entries that an [`Encoder`] has made.

@@ -1,0 +1,23 @@
+//! `hardtack rdb`: RDB files from outside, of any server.
+
+mod dump;
+mod input;
+mod value;
+
+use clap::Subcommand;
+
+use super::{Failure, Verdict};
+
+/// What to do with RDB files.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Prints the keys and values of an RDB file as JSON, one key per line
+    Dump(dump::Args),
+}
+
+/// Does it.
+pub fn run(command: Command) -> Result<Verdict, Failure> {
+    match command {
+        Command::Dump(args) => dump::run(&args),
+    }
+}

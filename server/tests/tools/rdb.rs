@@ -1,0 +1,243 @@
+//! `hardtack rdb`, on files that redis-server 7.0.15 wrote and on files that somebody spoilt.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Ended, hardtack};
+
+/// A file of the RDB reader's own tests; [`storage/src/rdb/foreign_tests.rs`] says what is in each.
+pub fn testdata(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../storage/src/rdb/testdata")
+        .join(name)
+}
+
+fn dump(file: &Path, options: &[&str]) -> Ended {
+    let file = file.to_str().expect("a path in UTF-8");
+    hardtack(&[&["rdb", "dump", file], options].concat())
+}
+
+/// The line of a key.
+fn line<'a>(lines: &'a [Value], key: &str) -> &'a Value {
+    let found = lines.iter().find(|line| line["key"] == key);
+    found.unwrap_or_else(|| panic!("no key {key}"))
+}
+
+/// A file of ours: a header of `version`, these items, the end mark and no checksum.
+fn file(dir: &Path, version: u32, items: &[u8]) -> PathBuf {
+    let path = dir.join("made.rdb");
+    let header = format!("REDIS{version:04}").into_bytes();
+    fs::write(&path, [&header, items, b"\xff", &[0; 8]].concat()).expect("a file");
+    path
+}
+
+#[test]
+fn dump_shows_every_type_and_a_summary() {
+    for name in ["packed_v10.rdb", "plain_v10.rdb"] {
+        let lines = dump(&testdata(name), &["--json"]).with_code(0).json_lines();
+        assert_eq!(lines.len(), 19, "18 keys and the summary");
+        let value = |key: &str| line(&lines, key)["value"].clone();
+        assert_eq!(value("str"), "hello");
+        assert_eq!(value("int64"), "9000000000000000000");
+        assert_eq!(value("lzf"), "abcd".repeat(50));
+        assert_eq!(value("ints32"), json!(["1", "100000"]));
+        assert_eq!(value("smallhash"), json!([["f", "v"], ["n", "12"]]));
+        assert_eq!(
+            value("zset"),
+            json!([
+                ["low", "-inf"],
+                ["tenth", 0.1],
+                ["one", 1.0],
+                ["two", 2.5],
+                ["high", "inf"]
+            ])
+        );
+        assert_eq!(value("biglist"), json!(["y".repeat(200), "z"]));
+        assert_eq!(
+            line(&lines, "expiring")["expires_at_ms"],
+            4_102_444_800_123_i64
+        );
+        assert_eq!(line(&lines, "other")["db"], 3);
+        let summary = &lines[18]["summary"];
+        assert_eq!(summary["keys"], 18);
+        assert_eq!(summary["databases"], json!({"0": 17, "3": 1}));
+        assert_eq!(
+            (&summary["version"], &summary["checksum"]),
+            (&json!(10), &json!("verified"))
+        );
+        assert_eq!(summary["error"], Value::Null);
+    }
+    let access = dump(&testdata("lfu_v10.rdb"), &[]).with_code(0);
+    assert_eq!(line(&access.json_lines(), "str")["frequency"], 5);
+    assert!(
+        access.stderr.contains("checksum absent"),
+        "{}",
+        access.stderr
+    );
+}
+
+#[test]
+fn dump_filters_by_database_and_pattern() {
+    let file = testdata("packed_v10.rdb");
+    let keys = |options: &[&str]| -> Vec<String> {
+        let lines = dump(&file, options).with_code(0).json_lines();
+        let mut keys: Vec<_> = lines.iter().map(|line| line["key"].to_string()).collect();
+        keys.sort();
+        keys
+    };
+    assert_eq!(keys(&["--db", "3"]), [r#""other""#]);
+    assert_eq!(
+        keys(&["--db", "3", "--db", "0", "--keys", "ints*"]),
+        [r#""ints""#, r#""ints32""#, r#""ints64""#]
+    );
+    assert_eq!(keys(&["--keys", "nothing"]), [""; 0]);
+    let lines = dump(&file, &["--no-values", "--keys", "list"])
+        .with_code(0)
+        .json_lines();
+    assert_eq!(
+        lines[0],
+        json!({"db": 0, "key": "list", "type": "list", "encoding": "quicklist2", "elements": 11})
+    );
+}
+
+#[test]
+fn dump_keeps_bytes_that_are_no_text() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = file(dir.path(), 10, b"\x00\x02\xff\xfe\x03a\0b");
+    let lines = dump(&path, &[]).with_code(0).json_lines();
+    assert_eq!(lines[0]["key"], json!({"base64": "//4="}));
+    assert_eq!(lines[0]["value"], "a\0b");
+}
+
+/// What only other servers hold is named, and the keys behind it are there.
+#[test]
+fn dump_passes_over_what_it_does_not_know() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let module_id = [0x81, 0, 0, 0, 0, 0, 0, 0, 1];
+    let items = [
+        // A library, and data of the module AAAAAAAAA: an unsigned integer, a double, a string.
+        &b"\xf5\x04code"[..],
+        &[
+            &[0xf7][..],
+            &module_id,
+            b"\x02\x01\x04\0\0\0\0\0\0\0\0\x05\x01x\0",
+        ]
+        .concat(),
+        // A stream of the first kind without entries and groups, and a hash with one expiring field.
+        b"\x0f\x06stream\0\0\0\0\0",
+        &[&b"\x18\x04hash\0\0\0\0\0\0\0\0"[..], b"\x01\x05\x01f\x01v"].concat(),
+        &[&b"\x07\x06module"[..], &module_id, b"\x01\x05\0"].concat(),
+        b"\0\x04last\x01v",
+    ];
+    let path = file(dir.path(), 12, &items.concat());
+    let ended = dump(&path, &["--json"]).with_code(0);
+    let lines = ended.json_lines();
+    assert_eq!(lines[0], json!({"function": "code"}));
+    assert_eq!(lines[1], json!({"module_aux": "AAAAAAAAA", "bytes": 25}));
+    for (key, type_name) in [
+        ("stream", "stream"),
+        ("hash", "hash"),
+        ("module", "AAAAAAAAA"),
+    ] {
+        let line = line(&lines, key);
+        assert_eq!(line["type"], type_name);
+        assert!(
+            line["skipped"]
+                .as_str()
+                .is_some_and(|reason| reason.contains("not supported")),
+            "{line}"
+        );
+    }
+    assert_eq!(line(&lines, "last")["value"], "v");
+    assert_eq!(lines.last().expect("a summary")["summary"]["skipped"], 3);
+
+    // A module's value that does not say where it ends is where it stops.
+    let items = [
+        &b"\0\x05first\x01v"[..],
+        b"\x06\x03old",
+        &module_id,
+        b"\0\x04last\x01v",
+    ];
+    let path = file(dir.path(), 12, &items.concat());
+    let ended = dump(&path, &[]).with_code(2);
+    assert_eq!(ended.json_lines().len(), 1);
+    assert!(
+        ended.stderr.contains("at offset 18 (key 'old')"),
+        "{}",
+        ended.stderr
+    );
+}
+
+#[test]
+fn dump_tells_damage_from_what_is_no_rdb() {
+    let dir = tempfile::tempdir().expect("a directory");
+    let path = dir.path().join("spoilt.rdb");
+    let sound = fs::read(testdata("packed_v10.rdb")).expect("test data");
+
+    fs::write(&path, &sound[..300]).expect("a file");
+    let cut = dump(&path, &["--json"]).with_code(1);
+    let lines = cut.json_lines();
+    assert!(lines.len() > 3, "what could be read is there");
+    let error = &lines.last().expect("a summary")["summary"]["error"];
+    assert!(
+        error
+            .as_str()
+            .is_some_and(|error| error.contains("offset 300")),
+        "{error}"
+    );
+
+    let mut flipped = sound.clone();
+    let at = sound
+        .windows(5)
+        .position(|bytes| bytes == b"hello")
+        .expect("the value");
+    flipped[at] ^= 1;
+    fs::write(&path, &flipped).expect("a file");
+    let flipped = dump(&path, &[]).with_code(1);
+    assert_eq!(flipped.json_lines().len(), 18);
+    assert!(flipped.stderr.contains("CRC error"), "{}", flipped.stderr);
+
+    // An intset in which the numbers are not in order; the key behind it is sound.
+    let path = file(
+        dir.path(),
+        10,
+        b"\x0b\x03set\x0c\x02\0\0\0\x02\0\0\0\x02\0\x01\0\0\x04last\x01v",
+    );
+    let ended = dump(&path, &[]).with_code(1);
+    let lines = ended.json_lines();
+    assert!(
+        line(&lines, "set")["error"]
+            .as_str()
+            .is_some_and(|text| text.contains("Intset"))
+    );
+    assert_eq!(line(&lines, "last")["value"], "v");
+
+    fs::write(&path, "*1\r\n$4\r\nPING\r\n").expect("a file");
+    assert!(
+        dump(&path, &[])
+            .with_code(2)
+            .stderr
+            .contains("wrong signature")
+    );
+    assert!(
+        dump(dir.path(), &[])
+            .with_code(2)
+            .stderr
+            .contains("is a directory")
+    );
+    assert!(
+        dump(&dir.path().join("none"), &[])
+            .with_code(2)
+            .stderr
+            .contains("can't read")
+    );
+    fs::write(&path, "").expect("a file");
+    assert!(
+        dump(&path, &[])
+            .with_code(1)
+            .stderr
+            .contains("unexpected end")
+    );
+}
