@@ -11,7 +11,7 @@
 //! ```
 //!
 //! Redis skips lines that begin with `#`, and does not write the checksum back; unknown key-value pairs are skipped by
-//! both. A file name with special characters is quoted.
+//! both. A file name with special characters is quoted, with the escapes of C.
 //!
 //! The file is replaced whole, durably, by `disk::replace_file`. A new file is durable before the manifest names it.
 
@@ -229,33 +229,62 @@ fn parse_line(line: &str) -> Result<Entry, &'static str> {
     Ok(Entry { name, seq, kind })
 }
 
-/// Words divided by blanks; a word in double quotes may hold blanks and `\"`, `\\`.
+/// Words divided by blanks; a word in double quotes may hold blanks, and escapes as Redis writes them.
 fn split_words(line: &str) -> Result<Vec<String>, &'static str> {
+    const OPEN: &str = "a quote is not closed";
     let mut words = Vec::new();
-    let mut chars = line.chars().peekable();
-    while let Some(&first) = chars.peek() {
-        if first == ' ' || first == '\t' {
-            chars.next();
-            continue;
-        }
-        let mut word = String::new();
-        if first == '"' {
-            chars.next();
-            loop {
-                match chars.next().ok_or("a quote is not closed")? {
-                    '"' => break,
-                    '\\' => word.push(chars.next().ok_or("a quote is not closed")?),
-                    other => word.push(other),
+    let mut rest = line.as_bytes();
+    while let [first, behind @ ..] = rest {
+        let mut word = Vec::new();
+        match first {
+            b' ' | b'\t' => {
+                rest = behind;
+                continue;
+            }
+            b'"' => {
+                rest = behind;
+                loop {
+                    let (byte, width) = match rest {
+                        [] | [b'\\'] => return Err(OPEN),
+                        [b'"', behind @ ..] => {
+                            rest = behind;
+                            break;
+                        }
+                        [b'\\', escaped @ ..] => unescaped(escaped),
+                        [plain, ..] => (*plain, 1),
+                    };
+                    word.push(byte);
+                    rest = &rest[width..];
                 }
             }
-        } else {
-            while let Some(c) = chars.next_if(|&c| c != ' ' && c != '\t') {
-                word.push(c);
+            _ => {
+                let end = rest.iter().position(|byte| b" \t".contains(byte));
+                let (plain, behind) = rest.split_at(end.unwrap_or(rest.len()));
+                word.extend(plain);
+                rest = behind;
             }
         }
-        words.push(word);
+        words.push(String::from_utf8(word).map_err(|_| "not text")?);
     }
     Ok(words)
+}
+
+/// The byte that an escape stands for, and the escape's width; `text` is what follows its backslash, and not empty.
+fn unescaped(text: &[u8]) -> (u8, usize) {
+    let hex = |digit: u8| char::from(digit).to_digit(16);
+    match text {
+        [b'x', high, low, ..] => match hex(*high).zip(hex(*low)) {
+            Some((high, low)) => ((high * 16 + low) as u8, 4),
+            None => (b'x', 2),
+        },
+        [b'n', ..] => (b'\n', 2),
+        [b'r', ..] => (b'\r', 2),
+        [b't', ..] => (b'\t', 2),
+        [b'a', ..] => (0x07, 2),
+        [b'b', ..] => (0x08, 2),
+        [other, ..] => (*other, 2),
+        [] => (b'\\', 1),
+    }
 }
 
 fn quoted(name: &str) -> String {
@@ -265,7 +294,20 @@ fn quoted(name: &str) -> String {
     {
         return name.into();
     }
-    format!("\"{}\"", name.replace('\\', "\\\\").replace('"', "\\\""))
+    let mut text = String::from("\"");
+    for c in name.chars() {
+        match c {
+            '"' | '\\' => text.extend(['\\', c]),
+            '\n' => text += "\\n",
+            '\r' => text += "\\r",
+            '\t' => text += "\\t",
+            '\x07' => text += "\\a",
+            '\x08' => text += "\\b",
+            c if c.is_ascii_control() => text += &format!("\\x{:02x}", u32::from(c)),
+            c => text.push(c),
+        }
+    }
+    text + "\""
 }
 
 #[cfg(test)]
@@ -296,6 +338,37 @@ mod tests {
     fn round_trip() {
         assert_eq!(Manifest::parse(&sample().encode()), Ok(sample()));
         assert_eq!(sample().last_increment_seq(), 3);
+    }
+
+    /// A line feed would end the line that it stands in, and the next start would be refused.
+    #[test]
+    fn any_name_is_one_word_of_one_line() {
+        let every_ascii: String = (1..=127u8).map(char::from).filter(|c| *c != '/').collect();
+        for name in [
+            "a\nb",
+            "a\r\n \t\x07\x08",
+            r#"a\n"b'c"#,
+            "über",
+            &every_ascii,
+        ] {
+            let manifest = Manifest {
+                history: Vec::new(),
+                increments: vec![entry(name, 7, FileKind::Increment)],
+                ..sample()
+            };
+            let text = manifest.encode();
+            assert_eq!(text.iter().filter(|byte| **byte == b'\n').count(), 3);
+            assert_eq!(Manifest::parse(&text), Ok(manifest), "{name:?}");
+        }
+        // As redis-server 7.0.15 writes it.
+        let text = b"file \"a\\nb \\xc3\\xbc.1.incr.aof\" seq 1 type i\n";
+        let name = "a\nb \u{fc}.1.incr.aof";
+        assert_eq!(
+            Manifest::parse(text).unwrap().increments,
+            [entry(name, 1, FileKind::Increment)]
+        );
+        let open = Manifest::parse(b"file \"a\\\n").unwrap_err();
+        assert_eq!((open.line, open.reason), (1, "a quote is not closed"));
     }
 
     #[test]
