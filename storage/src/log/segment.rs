@@ -28,6 +28,9 @@ use crate::{Lsn, UnixMillis};
 /// Names that are left over from something unfinished begin like this.
 pub(super) const TEMP_PREFIX: &str = "temp-";
 
+/// What the name of an index adds to that of its segment.
+pub(super) const INDEX_SUFFIX: &str = ".idx";
+
 /// Written and synced at a time while a segment is filled, so that other files' syncs do not wait for all of it.
 const FILL_CHUNK_BYTES: usize = 1 << 20;
 
@@ -54,7 +57,7 @@ impl Names {
     }
 
     pub(super) fn index(&self, segment: &str) -> PathBuf {
-        self.dir.join(format!("{segment}.idx"))
+        self.dir.join(format!("{segment}{INDEX_SUFFIX}"))
     }
 
     pub(super) fn sums(&self) -> PathBuf {

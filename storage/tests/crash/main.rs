@@ -36,8 +36,10 @@
 //! | `power` | power cuts at every step of runs |
 //! | `faults` | runs with a fault at each call |
 //! | `rows` | one test for each row of the table of faults that is about disks |
+//! | `accepted` | power cuts while damage is accepted with `recover=prefix` |
 //! | `sabotage` | syncs that are lost: the tests above must notice |
 
+mod accepted;
 mod faults;
 mod history;
 mod power;

@@ -44,12 +44,12 @@ use crate::store::{DIR, Store, new_disk, options};
 
 use SyncPolicy::{Always, EverySec};
 
-fn log_dir() -> PathBuf {
+pub fn log_dir() -> PathBuf {
     Path::new(DIR).join("appendonlydir")
 }
 
 /// Options with room for all of a test in one segment.
-fn roomy(disk: &SimDisk, policy: SyncPolicy) -> Options {
+pub fn roomy(disk: &SimDisk, policy: SyncPolicy) -> Options {
     let mut options = options(disk, policy);
     options.log.segment_bytes = 64 << 10;
     // Every file that is there counts for the data: damage to history stops no start.
@@ -57,7 +57,7 @@ fn roomy(disk: &SimDisk, policy: SyncPolicy) -> Options {
     options
 }
 
-fn open_roomy(disk: &SimDisk, policy: SyncPolicy) -> Store {
+pub fn open_roomy(disk: &SimDisk, policy: SyncPolicy) -> Store {
     Store::open_with(disk, roomy(disk, policy)).expect("the directory opens")
 }
 
@@ -69,7 +69,7 @@ fn put(store: &mut Store, n: usize) {
 }
 
 /// How many of the keys are there; they must be the first ones.
-fn keys_from_the_first(store: &mut Store, of: usize) -> usize {
+pub fn keys_from_the_first(store: &mut Store, of: usize) -> usize {
     let there: Vec<bool> = (0..of)
         .map(|n| store.line(&format!("exists key{n}")).text() == ":1\r\n")
         .collect();
@@ -93,7 +93,7 @@ fn closed(policy: SyncPolicy, count: usize) -> SimDisk {
 }
 
 /// The same in two segments and a base that has the first key.
-fn closed_in_parts() -> SimDisk {
+pub fn closed_in_parts() -> SimDisk {
     let disk = new_disk(1);
     let mut store = open_roomy(&disk, Always);
     put(&mut store, 0);
@@ -110,13 +110,13 @@ fn closed_in_parts() -> SimDisk {
     disk
 }
 
-fn files(disk: &SimDisk, end: &str) -> Vec<PathBuf> {
+pub fn files(disk: &SimDisk, end: &str) -> Vec<PathBuf> {
     let names = disk.list(&log_dir()).unwrap_or_default();
     let files = names.iter().filter(|name| name.ends_with(end));
     files.map(|name| log_dir().join(name)).collect()
 }
 
-fn read(disk: &SimDisk, path: &Path) -> Vec<u8> {
+pub fn read(disk: &SimDisk, path: &Path) -> Vec<u8> {
     read_small_file(disk, path, 1 << 24).expect("the file is there")
 }
 
@@ -126,14 +126,14 @@ fn overwrite(disk: &SimDisk, path: &Path, bytes: &[u8]) {
     file.sync_all().unwrap();
 }
 
-fn change(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
+pub fn change(disk: &SimDisk, path: &Path, change: impl FnOnce(&mut Vec<u8>)) {
     let mut bytes = read(disk, path);
     change(&mut bytes);
     overwrite(disk, path, &bytes);
 }
 
 /// Where the frames of a segment begin, the birth frame first.
-fn frames(bytes: &[u8]) -> Vec<usize> {
+pub fn frames(bytes: &[u8]) -> Vec<usize> {
     let starts = bytes.windows(7).enumerate();
     let starts = starts.filter(|(_, window)| window == b"#F lsn=");
     starts.map(|(at, _)| at).collect()

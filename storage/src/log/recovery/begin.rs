@@ -16,7 +16,7 @@ use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::SegmentIndex;
 use crate::log::rewrite::first_segment_bytes;
 use crate::log::ring::Ring;
-use crate::log::segment::{self, FramedFrom, Names, Prepared, SegmentInfo};
+use crate::log::segment::{self, FramedFrom, INDEX_SUFFIX, Names, Prepared, SegmentInfo};
 use crate::log::sums::{self, SealedFile};
 use crate::log::sync::{self, Signal, SyncPoint, SyncPolicy};
 use crate::log::watermark::Watermarks;
@@ -154,12 +154,22 @@ pub(super) fn finish(
         found.manifest_id = sums::manifest_id(&text);
     }
     for name in superfluous.iter().map(|entry| &entry.name).chain(&emptied) {
-        for path in [names.dir.join(name), names.index(name)] {
-            // Not there, or left for the operator: the manifest no longer names it.
-            let _ = disk.remove(&path);
+        // Not there, or left for the operator: the manifest no longer names it.
+        let _ = disk.remove(&names.dir.join(name));
+    }
+    remove_stray_indexes(&*disk, &names, &found.manifest);
+    assemble(disk, names, options, lock, found, active)
+}
+
+/// Removes the indexes of segments that the manifest does not name: another server removes segments without them.
+fn remove_stray_indexes(disk: &dyn Disk, names: &Names, manifest: &Manifest) {
+    for name in disk.list(&names.dir).unwrap_or_default() {
+        let segment = name.strip_suffix(INDEX_SUFFIX);
+        if segment.is_some_and(|s| names.recognise(s).is_some() && !manifest.names(s)) {
+            // Left where it cannot be removed: nobody looks for it.
+            let _ = disk.remove(&names.dir.join(&name));
         }
     }
-    assemble(disk, names, options, lock, found, active)
 }
 
 /// Puts a log together and starts its threads.

@@ -83,14 +83,17 @@ impl Cut {
     }
 }
 
-/// Gives files other names: the log ends at `lsn`, before what they hold.
+/// Gives files other names, durably: the log ends at `lsn`, before what they hold, and the next segment may get the name
+/// of one of them.
 pub(super) fn set_aside<'n>(
     disk: &dyn Disk,
     names: &Names,
     files: impl Iterator<Item = &'n String>,
     lsn: Lsn,
 ) -> Result<(), OpenError> {
+    let mut any = false;
     for name in files {
+        any = true;
         let (path, aside) = (names.dir.join(name), names.torn(name, lsn));
         disk.rename(&path, &aside).map_err(io_at(&path))?;
         tracing::warn!(
@@ -99,7 +102,10 @@ pub(super) fn set_aside<'n>(
             aside.display()
         );
     }
-    Ok(())
+    match any {
+        true => disk.sync_dir(&names.dir).map_err(io_at(&names.dir)),
+        false => Ok(()),
+    }
 }
 
 /// How many bytes of filler `bytes` ends in.

@@ -260,7 +260,10 @@ fn redis_loads_the_directory_and_lets_go_of_history() {
     redis.ask(&["SHUTDOWN", "NOSAVE"]);
     drop(redis);
     assert_eq!(files(dir.path())[0], 4);
+    let index = |seq| increment(dir.path(), seq).with_extension("aof.idx");
+    assert!(index(1).exists(), "it removed the segment alone");
     let (log, found) = open_with(dir.path(), keeping(1 << 30)).unwrap();
+    assert!((1..4).all(|seq| !index(seq).exists()));
     let expected = [&stream[base.0 as usize..], SELECT_0, &set("theirs", "1")].concat();
     assert!(found.stream == expected);
     assert_eq!(log.history().kept_segments, 0);
