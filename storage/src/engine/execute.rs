@@ -89,7 +89,6 @@ pub struct Turn<'w> {
 #[derive(Default)]
 pub(super) struct LogAccess {
     appender: Option<Appender>,
-    generation: u64,
 }
 
 /// One request, as the host parsed it.
@@ -117,10 +116,13 @@ impl<'a> Request<'a> {
 impl LogAccess {
     /// Follows an exchange of the log. The caller is inside the gate.
     fn refresh(&mut self, shared: &Shared) {
-        let (generation, log) = shared.log_with_generation();
-        if self.generation != generation {
+        let log = shared.log_to_append_to();
+        let is_right = match (&self.appender, &log) {
+            (Some(appender), Some(log)) => appender.is_of(log),
+            (appender, log) => appender.is_none() && log.is_none(),
+        };
+        if !is_right {
             self.appender = log.map(|log| log.appender());
-            self.generation = generation;
         }
     }
 }

@@ -142,16 +142,11 @@ impl Shared {
         }
     }
 
-    /// The log to append to, and a number that changes when another takes its place.
-    fn log_with_generation(&self) -> (u64, Option<Arc<Log>>) {
+    /// The log to append to.
+    fn log_to_append_to(&self) -> Option<Arc<Log>> {
         // One that begins is put in force before it is taken from its first place.
         let beginning = self.beginning.load_full();
-        let log = self.log.load_full().or(beginning);
-        (
-            log.as_ref()
-                .map_or(0, |log| Arc::as_ptr(log) as usize as u64),
-            log,
-        )
+        self.log.load_full().or(beginning)
     }
 
     fn log(&self) -> Option<Arc<Log>> {

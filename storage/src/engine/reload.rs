@@ -78,9 +78,8 @@ impl Engine {
         }
         replace(shared, &mut gate, scratch);
         drop(gate);
-        if let Some(log) = self.log().filter(|_| !options.save_first) {
+        if !options.save_first && (self.log().is_some() || self.log_is_beginning()) {
             // What was loaded is not what the log says.
-            drop(log);
             self.schedule_rewrite();
         }
         Ok(())

@@ -301,7 +301,11 @@ impl Engine {
                 tracing::warn!(
                     "Background AOF rewrite failed, the append-only log is off: {error}"
                 );
-                shared.beginning.store(None);
+                if purpose == Purpose::Keep {
+                    // Nobody is in the middle of a command that appends when it is noted where the log ends.
+                    let _gate = shared.keyspace.enter_exclusive();
+                    shared.beginning.store(None);
+                }
                 self.put_away_or_warn(&log);
             }
         }

@@ -475,6 +475,24 @@ fn log_turned_off_and_on_again_holds_the_present_data() {
     assert_eq!(client.line("mget a b"), "*2\r\n$1\r\n2\r\n$1\r\n3\r\n");
 }
 
+/// A worker used to tell logs apart by their addresses, and a new log often gets the address of the one before it. One
+/// that had no turn in between went on appending to a log that nobody kept.
+#[test]
+fn worker_that_slept_while_logs_were_exchanged_appends_to_the_last_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut sleeper = Client::of(&engine);
+    for round in 0..10 {
+        sleeper.line(&format!("set key {round}"));
+        engine.turn_log_off().unwrap();
+        engine.turn_log_on().unwrap();
+        engine.wait_for_snapshot();
+        let before = engine.log().unwrap().appended();
+        sleeper.line(&format!("set key {round} ex 1000"));
+        assert!(engine.log().unwrap().appended() > before, "round {round}");
+    }
+}
+
 #[test]
 fn log_written_once_while_off_is_there_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();

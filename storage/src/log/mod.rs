@@ -464,6 +464,12 @@ pub struct Appender {
 }
 
 impl Appender {
+    /// Whether it appends to this log.
+    pub fn is_of(&self, log: &Log) -> bool {
+        // It holds on to the ring, so that no other can have the same address.
+        std::ptr::eq(self.inner.ring(), &*log.shared.ring)
+    }
+
     /// Tells the log thread that more is coming soon, so that a group sync may wait a little for it.
     pub fn begin_batch(&self) {
         self.inner.begin_batch();
