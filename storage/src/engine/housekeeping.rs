@@ -4,17 +4,17 @@ use std::sync::{Arc, Weak};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::expire::ExpireCursor;
+use super::expire::{ExpireCursor, ExpireProgress};
 use super::{Engine, Shared, Worker};
 
 /// Time between two rounds.
 const ROUND: Duration = Duration::from_millis(100);
 /// Time that a round may spend on expiry.
 const EXPIRE_BUDGET: Duration = Duration::from_millis(25);
-
-/// Time that a round may spend on eviction, and one turn of it.
+/// Time that a round may spend on eviction.
 const EVICT_BUDGET: Duration = Duration::from_millis(50);
-const EVICT_TURN: Duration = Duration::from_millis(1);
+/// One turn of either: a cut waits for it, and holds everybody up meanwhile.
+const TURN: Duration = Duration::from_millis(1);
 
 /// Starts the thread. It ends when the engine is dropped.
 pub(super) fn start(engine: &Engine) -> std::io::Result<()> {
@@ -25,6 +25,23 @@ pub(super) fn start(engine: &Engine) -> std::io::Result<()> {
         .map(drop)
 }
 
+/// Expires keys that nobody looks up.
+fn expire(engine: &Engine, cursor: &mut ExpireCursor) {
+    if !engine.settings().active_expire {
+        return;
+    }
+    let mut worker = Worker::new(engine.clone());
+    let began = Instant::now();
+    while worker.turn().expire_some(cursor, TURN) == ExpireProgress::More {
+        engine.write_log_now();
+        if began.elapsed() >= EXPIRE_BUDGET {
+            engine.stats().expired_time_cap_reached_count.add(1);
+            break;
+        }
+    }
+    engine.write_log_now();
+}
+
 /// Goes on where the commands left off: memory may grow without any (clients' buffers), and a lower limit takes longer
 /// than one command should.
 fn evict(engine: &Engine) {
@@ -33,8 +50,12 @@ fn evict(engine: &Engine) {
     }
     let mut worker = Worker::new(engine.clone());
     let began = Instant::now();
-    while worker.turn().evict_some(EVICT_TURN) && began.elapsed() < EVICT_BUDGET {
+    while worker.turn().evict_some(TURN) && began.elapsed() < EVICT_BUDGET {
         engine.write_log_now();
+        if engine.shared.reaper.is_behind() {
+            // What is gone already has yet to be freed: perhaps that is enough.
+            thread::sleep(TURN);
+        }
     }
     engine.write_log_now();
 }
@@ -47,11 +68,7 @@ fn keep_house(shared: &Weak<Shared>) {
             return;
         };
         let engine = Engine { shared };
-        if engine.settings().active_expire {
-            let mut worker = Worker::new(engine.clone());
-            worker.turn().expire_some(&mut cursor, EXPIRE_BUDGET);
-            engine.write_log_now();
-        }
+        expire(&engine, &mut cursor);
         evict(&engine);
         engine.begin_due_snapshots();
     }

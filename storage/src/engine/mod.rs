@@ -31,7 +31,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 pub use execute::{Blocked, Outcome, Request, Turn, Worker};
-pub use expire::ExpireCursor;
+pub use expire::{ExpireCursor, ExpireProgress};
 pub(crate) use load::LSN_FIELD;
 pub use load::{LoadError, LoadReport, OnProgress};
 pub use persist::{BeginError, SnapshotInfo, SnapshotKind, SnapshotMemoryInfo};
