@@ -18,7 +18,7 @@ use super::execute::{Turn, settle_slot};
 use super::settings::EvictionPolicy;
 use super::{FixedBytes, Settings, Shared};
 use crate::command::{Effects, KeyClass};
-use crate::keyspace::{self, Gate, KeyRef, Record};
+use crate::keyspace::{self, Gate, KeyRef, Record, SlotGuard};
 use crate::log;
 use crate::types::{DbIndex, UnixMillis};
 
@@ -28,8 +28,11 @@ const POOL_MAX: usize = 16;
 /// Evictions between two looks at the clock.
 const EVICTIONS_PER_LOOK: usize = 16;
 
-/// Samples that find an empty slot before a database counts as having nothing to evict.
+/// Slots that are looked at for a sample: others may have been emptied meanwhile, or be somebody else's.
 const SAMPLE_TRIES: usize = 64;
+
+/// Buckets of records that are looked at for a sample: a slot may have millions of keys and few that expire.
+const SAMPLE_BUCKETS: usize = 256;
 
 impl Shared {
     /// Bytes of memory that count against `maxmemory`.
@@ -274,6 +277,7 @@ fn sample(
 ) -> Option<Candidate> {
     let volatile = settings.maxmemory_policy.is_volatile();
     let mut rng = rand::rng();
+    let mut buckets = SAMPLE_BUCKETS;
     for _ in 0..SAMPLE_TRIES {
         let slot = if volatile {
             gate.random_volatile_slot(db, &mut rng)?
@@ -284,20 +288,52 @@ fn sample(
             continue;
         }
         let slot = gate.lock(db, slot);
-        let record = if volatile {
-            let count = slot.volatile_len();
-            slot.iter()
-                .filter(|record| record.expire_at().is_some())
-                .nth(rng.random_range(0..count.max(1)))
-        } else {
-            slot.random(&mut rng)
+        let candidate = |record: &Record| Candidate {
+            db,
+            name: record.key().into(),
+            score: score(record, settings, now),
         };
-        if let Some(record) = record {
-            return Some(Candidate {
-                db,
-                name: record.key().into(),
-                score: score(record, settings, now),
-            });
+        let found = if volatile {
+            volatile_record(&slot, &mut buckets, &mut rng, candidate)
+        } else {
+            slot.random(&mut rng).map(candidate)
+        };
+        if found.is_some() || buckets == 0 {
+            return found;
+        }
+    }
+    None
+}
+
+/// One of the records that expire in the first bucket that has any, from a random one on; looks at no more than
+/// `buckets`, and takes off how many it was.
+fn volatile_record<T>(
+    slot: &SlotGuard<'_>,
+    buckets: &mut usize,
+    rng: &mut impl rand::Rng,
+    take: impl Fn(&Record) -> T,
+) -> Option<T> {
+    let start = rng.next_u64();
+    let (mut cursor, mut wrapped) = (start, false);
+    while *buckets > 0 && slot.volatile_len() > 0 {
+        *buckets -= 1;
+        let (mut seen, mut found) = (0, None);
+        cursor = slot.scan(cursor, &mut |record| {
+            if record.expire_at().is_some() {
+                seen += 1;
+                if rng.random_range(0..seen) == 0 {
+                    found = Some(take(record));
+                }
+            }
+        });
+        if found.is_some() {
+            return found;
+        }
+        if cursor == 0 {
+            if wrapped {
+                break;
+            }
+            wrapped = true;
         }
     }
     None

@@ -242,3 +242,45 @@ fn nothing_is_evicted_while_the_data_must_not_change_by_itself() {
     while worker.turn().evict_some(Duration::from_secs(1)) {}
     assert_eq!(keys(&engine), 10);
 }
+
+#[test]
+fn sample_of_a_slot_with_many_keys_and_few_that_expire_looks_at_a_few() {
+    let (engine, mut client) = in_memory(Settings {
+        maxmemory: 0,
+        ..room_for(0, EvictionPolicy::VolatileLru)
+    });
+    for n in 0..20_000 {
+        client.line(&format!("set {{slot}}stays{n} x"));
+    }
+    for n in 0..3 {
+        client.line(&format!("set {{slot}}goes{n} x ex 1000"));
+    }
+    let gate = engine.shared().keyspace.enter();
+    let slot = gate.lock(0, engine.shared().keyspace.key(b"{slot}").slot);
+    let mut rng = rand::rng();
+    let mut found = std::collections::BTreeSet::new();
+    while found.len() < 3 {
+        let mut buckets = 100;
+        let name = volatile_record(&slot, &mut buckets, &mut rng, |record| {
+            record.key().to_vec()
+        });
+        assert!(
+            buckets == 0 || name.is_some(),
+            "it gives up when it has looked at them"
+        );
+        found.extend(name);
+    }
+    assert!(found.iter().all(|name| name.starts_with(b"{slot}goes")));
+    // A slot of few keys is looked at from end to end.
+    drop(slot);
+    drop(gate);
+    client.line("flushdb");
+    client.line("mset {slot}a x {slot}b x {slot}c x");
+    client.line("set {slot}d x ex 1000");
+    let gate = engine.shared().keyspace.enter();
+    let slot = gate.lock(0, engine.shared().keyspace.key(b"{slot}").slot);
+    for _ in 0..100 {
+        let name = volatile_record(&slot, &mut 10, &mut rng, |record| record.key().to_vec());
+        assert_eq!(name.as_deref(), Some(&b"{slot}d"[..]));
+    }
+}
