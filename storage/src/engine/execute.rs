@@ -24,12 +24,13 @@ use super::session::Session;
 use super::{Deliver, Engine, Settings, Shared, WaiterId};
 use crate::command::{
     BlockRequest, Command, CommandError, CommandSpec, Ctx, Data, Effects, Flags, HeldSlots,
-    KeySpec, Locks, Reply, ValueKeys, Waiting, WholeKeyspace, encode, is_due, lock_order,
+    KeySpec, Locks, Reply, ValueKeys, Waiting, WholeKeyspace, decode, encode, is_due, lock_order,
 };
 use crate::keyspace::{
     ExclusiveGate, Gate, KeyRef, LongPass, Record, SharedGate, SlotGuard, TurnCounter, TurnMark,
 };
-use crate::log::Appender;
+use crate::log::{Appender, RECORD_BYTES_MAX};
+use crate::text::integer;
 use crate::types::{DbIndex, Lsn, UnixMillis};
 
 /// What became of a command.
@@ -109,6 +110,14 @@ impl<'a> Request<'a> {
             args,
             raw: None,
             hint: None,
+        }
+    }
+
+    /// About as many bytes as it takes in the log, rather more.
+    fn bytes(&self) -> u64 {
+        match self.raw {
+            Some(raw) => raw.len() as u64,
+            None => self.args.iter().map(|arg| arg.len() as u64 + 32).sum(),
         }
     }
 }
@@ -291,7 +300,10 @@ impl<'w> Turn<'w> {
         deliver: Option<&Arc<dyn Deliver>>,
         reply: &mut Reply,
     ) -> Outcome {
-        if let Err(error) = self.make_room(command.spec.flags) {
+        let allowed = self
+            .check_length(request.bytes())
+            .and_then(|()| self.make_room(command.spec.flags));
+        if let Err(error) = allowed {
             reply.error(error);
             return Outcome::default();
         }
@@ -463,6 +475,14 @@ impl<'w> Turn<'w> {
             .map_or((0, 0), |gate| (gate.len(db), gate.volatile_len(db)))
     }
 
+    /// Refuses requests of so many bytes that the log could not take them.
+    pub(super) fn check_length(&self, bytes: u64) -> Result<(), CommandError> {
+        if bytes > LOGGED_BYTES_MAX && self.log.appender.is_some() {
+            return Err(CommandError::err("the request is too long to be logged"));
+        }
+        Ok(())
+    }
+
     /// Evicts keys if memory is above its limit, on behalf of a command with these flags.
     ///
     /// # Errors
@@ -610,6 +630,7 @@ impl LogAccess {
         let (first_db, last_db) = effects.databases();
         match effects.count() {
             0 => None,
+            _ if effects.bytes().len() as u64 > LOGGED_BYTES_MAX => self.append_one_by_one(effects),
             1 => Some(appender.append(first_db, &[effects.bytes()])),
             _ if first_db == last_db => {
                 Some(appender.append(first_db, &[MULTI, effects.bytes(), EXEC]))
@@ -625,7 +646,33 @@ impl LogAccess {
             }
         }
     }
+
+    /// Appends effects that make too long a record together. After a crash the first of them may be there without the
+    /// rest.
+    pub(super) fn append_one_by_one(&mut self, effects: &Effects) -> Option<Lsn> {
+        let appender = self.appender.as_mut()?;
+        let (mut db, _) = effects.databases();
+        let mut rest = effects.bytes();
+        let mut lsn = None;
+        loop {
+            let before = rest;
+            let Some(args) = decode(&mut rest) else {
+                return lsn;
+            };
+            match args.as_slice() {
+                [b"SELECT", number] => {
+                    let number = integer::parse_i64(number);
+                    db = number.map_or(db, |number| number as DbIndex);
+                }
+                _ => lsn = Some(appender.append(db, &[&before[..before.len() - rest.len()]])),
+            }
+        }
+    }
 }
+
+/// The most bytes of a request, or of a transaction's requests, that are logged as one record. Nothing near it is expected:
+/// it keeps the log from being asked for what it cannot do.
+pub(super) const LOGGED_BYTES_MAX: u64 = RECORD_BYTES_MAX - (1 << 20);
 
 /// Notes a write at `lsn` in the locked slots, or learns from them what a read depends on.
 pub(super) fn settle(locks: &mut Locks<'_>, lsn: Option<Lsn>) -> Lsn {

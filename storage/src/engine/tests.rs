@@ -494,6 +494,34 @@ fn worker_that_slept_while_logs_were_exchanged_appends_to_the_last_one() {
 }
 
 #[test]
+fn what_is_too_long_for_the_log_is_refused_or_split() {
+    let dir = tempfile::tempdir().unwrap();
+    let engine = open(dir.path());
+    let mut effects = crate::command::Effects::default();
+    effects.push(0, &[b"set", b"a", b"1"]);
+    effects.push(3, &[b"set", b"b", b"2"]);
+    effects.push(3, &[b"set", b"select", b"SELECT"]);
+    effects.push(0, &[b"set", b"c", b"3"]);
+    let mut worker = engine.worker();
+    let turn = worker.turn();
+    for long in [execute::LOGGED_BYTES_MAX + 1, u64::MAX] {
+        assert!(turn.check_length(long).is_err());
+    }
+    assert!(turn.check_length(execute::LOGGED_BYTES_MAX).is_ok());
+    let end = turn.log.append_one_by_one(&effects);
+    assert_eq!(end, Some(engine.log().unwrap().appended()));
+    drop(turn);
+    drop(worker);
+    drop(engine);
+    let engine = reopen(dir.path());
+    let mut client = Client::of(&engine);
+    assert_eq!(client.line("mget a c"), "*2\r\n$1\r\n1\r\n$1\r\n3\r\n");
+    client.select(3);
+    let expected = "*2\r\n$1\r\n2\r\n$6\r\nSELECT\r\n";
+    assert_eq!(client.line("mget b select"), expected);
+}
+
+#[test]
 fn log_written_once_while_off_is_there_for_the_next_start() {
     let dir = tempfile::tempdir().unwrap();
     let engine = open_with(Options {

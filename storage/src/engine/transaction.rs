@@ -105,11 +105,15 @@ impl Turn<'_> {
             .queue
             .iter()
             .any(|queued| queued.has(Flags::DENYOOM));
-        if let Err(error) = self.make_room(if needs_memory {
+        let flags = if needs_memory {
             Flags::DENYOOM
         } else {
             Flags::NONE
-        }) {
+        };
+        let allowed = self
+            .check_length(transaction.bytes() as u64)
+            .and_then(|()| self.make_room(flags));
+        if let Err(error) = allowed {
             self.unwatch(session);
             reply.error(format_args!(
                 "EXECABORT Transaction discarded because of: {error}"
