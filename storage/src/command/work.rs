@@ -25,6 +25,8 @@ pub trait Sizes {
     fn elements(&mut self, key: &[u8]) -> u64;
     /// Bytes of a string; 0 for a collection or no value.
     fn string_bytes(&mut self, key: &[u8]) -> u64;
+    /// Bytes that are copied or filled when so many are written into a string at `offset`, or at its end.
+    fn moved_by_write(&mut self, key: &[u8], offset: Option<u64>, bytes: u64) -> u64;
     /// Keys in the selected database.
     fn keys(&mut self) -> u64;
 }
@@ -179,9 +181,19 @@ pub(super) fn restore(_: &CommandSpec, args: &[&[u8]], _: &mut dyn Sizes) -> u64
     args.get(3).map_or(0, |payload| payload.len() as u64) / PAYLOAD_BYTES_PER_UNIT
 }
 
-/// SETRANGE: may fill everything before its offset.
-pub(super) fn fill(_: &CommandSpec, args: &[&[u8]], _: &mut dyn Sizes) -> u64 {
-    args.get(2).and_then(|offset| count(offset)).unwrap_or(0) / BYTES_PER_UNIT
+/// APPEND: a long string moves when it outgrows its place.
+pub(super) fn append(_: &CommandSpec, args: &[&[u8]], sizes: &mut dyn Sizes) -> u64 {
+    let [_, key, bytes, ..] = args else { return 0 };
+    sizes.moved_by_write(key, None, bytes.len() as u64) / BYTES_PER_UNIT
+}
+
+/// SETRANGE: the same, and may fill everything before its offset.
+pub(super) fn set_range(_: &CommandSpec, args: &[&[u8]], sizes: &mut dyn Sizes) -> u64 {
+    let [_, key, offset, bytes, ..] = args else {
+        return 0;
+    };
+    let offset = Some(count(offset).unwrap_or(0));
+    sizes.moved_by_write(key, offset, bytes.len() as u64) / BYTES_PER_UNIT
 }
 
 /// MEMORY USAGE: so many samples, 0 for all elements.
@@ -255,6 +267,11 @@ mod tests {
             self.bytes.get(key).copied().unwrap_or(0)
         }
 
+        fn moved_by_write(&mut self, key: &[u8], offset: Option<u64>, bytes: u64) -> u64 {
+            let len = self.string_bytes(key);
+            offset.unwrap_or(len).saturating_add(bytes).max(len)
+        }
+
         fn keys(&mut self) -> u64 {
             self.looked += 1;
             self.keys
@@ -266,7 +283,7 @@ mod tests {
         let args: Vec<&[u8]> = line.split(' ').map(str::as_bytes).collect();
         let mut sizes = Known {
             elements: HashMap::from([(&b"big"[..], 1_000_000), (b"small", 10)]),
-            bytes: HashMap::from([(&b"long"[..], 1_000_000)]),
+            bytes: HashMap::from([(&b"long"[..], 1_000_000), (b"huge", 300_000_000)]),
             keys: 50_000,
             looked: 0,
         };
@@ -328,6 +345,8 @@ mod tests {
             "KEYS *",
             "SCAN 0 COUNT 20000",
             "SETRANGE key 500000000 x",
+            "SETRANGE huge 0 x",
+            "APPEND huge x",
             "FLUSHALL",
             "FLUSHDB",
             "SWAPDB 0 1",
@@ -364,6 +383,8 @@ mod tests {
             "SCAN 0",
             "SCAN 0 COUNT 1000",
             "SETRANGE key 1000 x",
+            "APPEND key x",
+            "APPEND long x",
             "COPY big other",
             "DEL big",
             "RENAME big other",

@@ -10,7 +10,7 @@ use super::session::Session;
 use super::transaction::slots_of;
 use crate::command::work::{Sizes, WORK_INLINE_MAX};
 use crate::command::{CommandSpec, Flags};
-use crate::keyspace::ValueRef;
+use crate::keyspace::{Record, ValueRef};
 use crate::types::DbIndex;
 
 impl Turn<'_> {
@@ -87,13 +87,19 @@ struct SizesOf<'a, 'w> {
 }
 
 impl SizesOf<'_, '_> {
-    fn look(&self, key: &[u8], size: impl FnOnce(ValueRef<'_>) -> u64) -> u64 {
+    fn record<R>(&self, key: &[u8], look: impl FnOnce(Option<&Record>) -> R) -> R {
         let Some(gate) = &self.turn.gate else {
-            return 0;
+            return look(None);
         };
         let key = self.turn.key(key);
         let slot = gate.lock(self.db, key.slot);
-        slot.get(&key).map_or(0, |record| size(record.value()))
+        look(slot.get(&key))
+    }
+
+    fn look(&self, key: &[u8], size: impl FnOnce(ValueRef<'_>) -> u64) -> u64 {
+        self.record(key, |record| {
+            record.map_or(0, |record| size(record.value()))
+        })
     }
 }
 
@@ -109,6 +115,14 @@ impl Sizes for SizesOf<'_, '_> {
         self.look(key, |value| match value {
             ValueRef::Object(_) => 0,
             ValueRef::Str(bytes, _) => bytes.len() as u64,
+        })
+    }
+
+    fn moved_by_write(&mut self, key: &[u8], offset: Option<u64>, bytes: u64) -> u64 {
+        let offset = offset.map(|offset| usize::try_from(offset).unwrap_or(usize::MAX));
+        self.record(key, |record| match record {
+            Some(record) => record.bytes_moved_by_write(offset, bytes as usize) as u64,
+            None => (offset.unwrap_or(0) as u64).saturating_add(bytes),
         })
     }
 

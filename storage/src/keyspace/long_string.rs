@@ -129,6 +129,19 @@ impl LongString {
         bytes[offset..end].copy_from_slice(value);
     }
 
+    /// Bytes that [`LongString::write`] up to `end` copies or fills beside those it is given.
+    pub(super) fn moved_by_write(&self, end: usize) -> usize {
+        let len = self.bytes().len();
+        // SAFETY: as for `bytes`.
+        let capacity = unsafe { (*self.0.bytes.get()).capacity() };
+        let is_copied = end > capacity || self.0.owners.load(Ordering::Relaxed) > 1;
+        if is_copied {
+            len.max(end)
+        } else {
+            end.saturating_sub(len)
+        }
+    }
+
     /// Bytes that it takes on the heap.
     pub(super) fn heap_bytes(&self) -> usize {
         // SAFETY: as for `bytes`.

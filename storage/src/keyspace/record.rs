@@ -253,6 +253,19 @@ impl Record {
         true
     }
 
+    /// Bytes that are copied or filled when `len` bytes are written into a string at `offset`, or at its end, beside
+    /// those bytes; 0 for a collection.
+    pub fn bytes_moved_by_write(&self, offset: Option<usize>, len: usize) -> usize {
+        let ValueRef::Str(bytes, _) = self.value() else {
+            return 0;
+        };
+        let end = offset.unwrap_or(bytes.len()).saturating_add(len);
+        match self.long_string() {
+            Some(string) => string.moved_by_write(end),
+            None => end,
+        }
+    }
+
     /// A long string's handle, not to be dropped.
     fn long_string(&self) -> Option<ManuallyDrop<LongString>> {
         let shape = self.shape();

@@ -189,6 +189,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "append",
+            work: Work::Grows(work::append),
             arity: 3,
             flags: GROW.with(FAST),
             keys: KeySpec::first("RW insert"),
@@ -249,7 +250,7 @@ pub(super) static COMMANDS: &[Command] = &[
     Command {
         spec: CommandSpec {
             name: "setrange",
-            work: Work::Grows(work::fill),
+            work: Work::Grows(work::set_range),
             arity: 4,
             flags: GROW,
             keys: KeySpec::first("RW update"),
