@@ -32,6 +32,12 @@ use crate::types::{DbIndex, UnixMillis};
 
 const SIDE_QUEUES: usize = 64;
 
+/// When the small collections that a walk has copied under one lock come to so many bytes, it lets go of the lock.
+const COPIED_BYTES_MAX: usize = 128 * 1024;
+
+/// Entries that are walked between two looks at that.
+const ENTRIES_PER_LOOK: usize = 8;
+
 /// Old states that writers saved for the running snapshot.
 pub(super) struct SideQueues {
     /// Writers are to save old states.
@@ -331,7 +337,8 @@ impl SnapshotCut {
     }
 
     /// Walks one slot a bit further: gives `f` every record the snapshot has yet to get from at least
-    /// `max_entries` entries (or the rest of the slot), and the number of the database it belongs to.
+    /// `max_entries` entries (or the rest of the slot; or fewer if there is much to copy), and the number of the
+    /// database it belongs to.
     ///
     /// The slot's lock is held meanwhile, except for collections and long strings, which are only shared under
     /// the lock. When the slot is done, what writers saved of it (and of slots that share its queue, in any
@@ -359,17 +366,27 @@ impl SnapshotCut {
             if inner.walked_epoch == self.epoch {
                 return WalkProgress::Done;
             }
-            let next = inner.table.walk(position, max_entries, &mut |record| {
-                if record.epoch() >= self.epoch {
-                    return;
-                }
-                if record.is_out_of_line() {
-                    large.push(Kept::of(record));
-                } else {
-                    f(db, CutEntry::Record(record));
-                }
-                record.set_epoch(self.epoch);
-            });
+            let (mut next, mut left, mut copied) = (Some(position), max_entries.max(1), 0);
+            while let Some(position) = next
+                && left > 0
+                && copied < COPIED_BYTES_MAX
+            {
+                let entries = left.min(ENTRIES_PER_LOOK);
+                left -= entries;
+                next = inner.table.walk(position, entries, &mut |record| {
+                    if record.epoch() >= self.epoch {
+                        return;
+                    }
+                    if record.is_out_of_line() {
+                        let kept = Kept::of(record);
+                        copied += kept.bytes();
+                        large.push(kept);
+                    } else {
+                        f(db, CutEntry::Record(record));
+                    }
+                    record.set_epoch(self.epoch);
+                });
+            }
             if next.is_none() {
                 inner.walked_epoch = self.epoch;
             }

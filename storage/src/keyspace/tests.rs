@@ -344,6 +344,39 @@ fn old_value_is_handed_over_once_and_only_before_the_walk() {
     assert_eq!(cut.side_bytes(), 0);
 }
 
+/// Small collections are copied under the slot's lock, and are to hold it for a moment only.
+#[test]
+fn walk_lets_go_of_the_lock_where_there_is_much_to_copy() {
+    const BYTES: usize = 50_000;
+    let keyspace = Keyspace::new(1);
+    for n in 0..200 {
+        let mut list = List::new();
+        let limits = Limits {
+            list_max_listpack_size: -5,
+            ..Limits::default()
+        };
+        (0..BYTES / 100).for_each(|_| list.push_back(&[b'x'; 100], &limits));
+        assert!(list.is_small());
+        let name = format!("{{s}}{n}");
+        let key = keyspace.key(name.as_bytes());
+        let record = Record::object(key.bytes, list.into(), None);
+        let _ = keyspace.enter().lock(0, key.slot).insert(&key, record);
+    }
+    let mut cut = keyspace.enter_exclusive().begin_snapshot().unwrap();
+    let slot = keyspace.key(b"{s}").slot;
+    let (mut all, mut at_once) = (0, 0);
+    loop {
+        let mut entries = 0;
+        let progress = cut.walk_slot(0, slot, 1000, &mut |_, _| entries += 1);
+        (all, at_once) = (all + entries, at_once.max(entries));
+        if progress == WalkProgress::Done {
+            break;
+        }
+    }
+    assert_eq!(all, 200);
+    assert!(at_once < 40, "{at_once}");
+}
+
 #[test]
 fn abandoned_cut_keeps_nothing_and_asks_for_nothing() {
     let keyspace = Keyspace::new(1);
