@@ -10,12 +10,12 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use criterion::{BatchSize, Criterion, Throughput};
+use hardtack_storage::DbIndex;
 use hardtack_storage::engine::{Engine, Options, Settings};
 use hardtack_storage::keyspace::{Keyspace, Record, SnapshotCut, StringKind};
 use hardtack_storage::rdb::{FileInfo, LoadOptions, LoadTarget, Meta, Refused, load_slice};
 use hardtack_storage::snapshot::{self, SnapshotOptions, SnapshotProgress};
 use hardtack_storage::value::{Limits, Object};
-use hardtack_storage::{DbIndex, UnixMillis};
 
 const KEYS: u64 = 100_000;
 
@@ -50,17 +50,10 @@ fn cut(keyspace: &Keyspace) -> SnapshotCut {
 }
 
 fn write(cut: SnapshotCut, sink: impl io::Write) -> u64 {
-    let info = FileInfo {
-        redis_version: "7.0.15",
-        created: UnixMillis(0),
-        used_memory: 0,
-        replication: None,
-        aof_base: false,
-    };
+    let info = FileInfo::default();
     let options = SnapshotOptions {
         compress: false,
-        checksum: true,
-        key_delay: &|| Duration::ZERO,
+        ..SnapshotOptions::default()
     };
     let progress = SnapshotProgress::default();
     snapshot::write(cut, &info, None, options, &progress, sink).expect("the sink takes everything")

@@ -13,7 +13,7 @@ use super::scan::{ModuleAux, StoredEntry};
 const BUFFER_LEN: usize = 64 * 1024;
 
 /// What a file says about itself; loaders log it, and resume replication from it.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub struct FileInfo<'a> {
     /// The Redis version to name as the producer.
     pub redis_version: &'a str,

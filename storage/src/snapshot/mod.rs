@@ -42,6 +42,17 @@ pub struct SnapshotOptions<'a> {
     pub key_delay: &'a dyn Fn() -> Duration,
 }
 
+impl Default for SnapshotOptions<'_> {
+    /// As Redis does it, as fast as it goes.
+    fn default() -> Self {
+        SnapshotOptions {
+            compress: true,
+            checksum: true,
+            key_delay: &|| Duration::ZERO,
+        }
+    }
+}
+
 /// How far a snapshot has come; read by INFO while it is written.
 #[derive(Debug, Default)]
 pub struct SnapshotProgress {
