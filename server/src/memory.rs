@@ -102,6 +102,16 @@ pub fn allocator_name() -> String {
     format!("tikv-jemalloc-{version}")
 }
 
+/// Whether pages that hold nothing are given back to the operating system by a thread of the allocator's own. Otherwise
+/// that is done in small portions by whoever allocates or frees: after a large value was dropped some inserts then took
+/// several milliseconds.
+///
+/// # Errors
+/// The allocator's.
+pub fn give_back_in_background(on: bool) -> Result<(), String> {
+    tikv_jemalloc_ctl::background_thread::write(on).map_err(|error| error.to_string())
+}
+
 /// Gives pages that hold nothing back to the operating system, at once.
 #[allow(unsafe_code, reason = "the allocator's switches have no typed names")]
 pub fn purge() -> Result<(), String> {
@@ -122,4 +132,17 @@ pub fn purge() -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_allocators_thread_comes_and_goes() {
+        for on in [true, false, true] {
+            give_back_in_background(on).unwrap();
+            assert_eq!(tikv_jemalloc_ctl::background_thread::read(), Ok(on));
+        }
+    }
 }

@@ -154,6 +154,11 @@ pub fn apply(
         );
         return refused("maxclients", &reason);
     }
+    if old.jemalloc_bg_thread != new.jemalloc_bg_thread
+        && let Err(reason) = memory::give_back_in_background(new.jemalloc_bg_thread)
+    {
+        return refused("jemalloc-bg-thread", &reason);
+    }
     let moves = old.port != new.port || old.bind != new.bind;
     if moves && server.doors.move_to(server, new).is_err() {
         return if old.port == new.port {

@@ -13,6 +13,7 @@ use crate::io::IoThreads;
 use crate::limits;
 use crate::listen::Listeners;
 use crate::logging;
+use crate::memory;
 use crate::panics;
 use crate::progress::LoadProgress;
 use crate::server::Server;
@@ -90,6 +91,9 @@ fn run(args: ServeArgs, loaded: Loaded, log: logging::Log) -> Result<(), Fatal> 
             config.maxclients
         );
         config.maxclients = possible;
+    }
+    if let Err(error) = memory::give_back_in_background(config.jemalloc_bg_thread) {
+        tracing::warn!("The allocator gives memory back in the midst of commands: {error}");
     }
     let io_threads = config.io_threads;
     let pidfile = config.pidfile.as_ref().map(|path| config.resolve(path));

@@ -177,6 +177,8 @@ pub struct Config {
     pub lazyfree_lazy_server_del: bool,
     /// DEL is UNLINK.
     pub lazyfree_lazy_user_del: bool,
+    /// The allocator has a thread of its own that gives pages back.
+    pub jemalloc_bg_thread: bool,
     /// FLUSHALL and FLUSHDB are ASYNC unless told otherwise.
     pub lazyfree_lazy_user_flush: bool,
 
@@ -298,6 +300,7 @@ impl Config {
             lazyfree_lazy_expire: false,
             lazyfree_lazy_server_del: false,
             lazyfree_lazy_user_del: false,
+            jemalloc_bg_thread: false,
             lazyfree_lazy_user_flush: false,
             hash_max_listpack_entries: 0,
             hash_max_listpack_value: 0,

@@ -319,7 +319,7 @@ pub static TABLE: &[Directive] = &[
     row("oom-score-adj", Choice(&["no", "yes", "relative", "absolute"]), "no", inert("there are no child processes to prefer; use the service manager")),
     row("oom-score-adj-values", OomScores, "0 200 800", inert("there are no child processes to prefer; use the service manager")),
     row("disable-thp", YesNo, "yes", inert("no copy-on-write fork makes huge pages expensive")).at_start(),
-    row("jemalloc-bg-thread", YesNo, "yes", inert("the allocator's settings are fixed")),
+    row("jemalloc-bg-thread", YesNo, "yes", field!(jemalloc_bg_thread)),
     row("activedefrag", YesNo, "no", missing(NO_DEFRAG)),
     row("active-defrag-cycle-min", int(1, 99), "1", inert(NO_DEFRAG)),
     row("active-defrag-cycle-max", int(1, 99), "25", inert(NO_DEFRAG)),
