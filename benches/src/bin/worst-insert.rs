@@ -6,6 +6,8 @@
 //! its thread. Where the first is long and the second is not, the thread was not running: that says something about the
 //! machine, and nothing about the insert. Both clocks are read once per insert, and their reading is part of it.
 //!
+//! Each collection is grown after the one before was dropped, so that there is memory to give back to the system meanwhile.
+//!
 //! On a virtual machine CPU time may contain what the host gave to others. So the same loop without an insert runs
 //! first, with `nothing` in it but the making of the element and its score: its slowest round is the noise of the machine.
 //!
@@ -42,6 +44,9 @@ struct Arguments {
     /// A million elements
     #[arg(long)]
     quick: bool,
+    /// Memory that was freed is given back in the midst of inserts, as with `jemalloc-bg-thread no`
+    #[arg(long)]
+    give_back_here: bool,
     /// Only these; may be repeated
     #[arg(long, value_parser = ["nothing", "hash", "set", "zset", "std"])]
     only: Vec<String>,
@@ -62,6 +67,11 @@ const COMMANDS: [(&str, Insert, usize); 3] = [
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    let in_background = !arguments.give_back_here;
+    if let Err(error) = tikv_jemalloc_ctl::background_thread::write(in_background) {
+        eprintln!("worst-insert: the allocator's thread: {error}");
+        return ExitCode::FAILURE;
+    }
     let elements = match arguments.quick {
         true => 1_000_000,
         false => arguments.elements,
@@ -75,7 +85,6 @@ fn main() -> ExitCode {
     println!(
         "|------------|----------:|----------------:|---:|------------:|-----------------:|-------------:|"
     );
-    let mut stalled = false;
     let wanted =
         |name: &str| arguments.only.is_empty() || arguments.only.iter().any(|only| only == name);
     if wanted("nothing") {
@@ -90,15 +99,11 @@ fn main() -> ExitCode {
             }
         };
         timings.print(name);
-        stalled |= timings.cpu.stalls > 0;
     }
     if wanted("std") {
         grow_std(elements).print("std HashMap");
     }
-    match stalled {
-        true => ExitCode::FAILURE,
-        false => ExitCode::SUCCESS,
-    }
+    ExitCode::SUCCESS
 }
 
 /// An element, and a score that may be anywhere in the order.
