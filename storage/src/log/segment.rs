@@ -12,7 +12,7 @@
 //! appendonly.aof.3.base.rdb      base number 3
 //! appendonly.aof.7.incr.aof      segment number 7
 //! appendonly.aof.7.incr.aof.idx  its index (private, may be deleted)
-//! appendonly.aof.7.incr.aof.torn-<lsn>   what recovery cut off it; kept for the operator
+//! appendonly.aof.7.incr.aof.torn-<lsn>   what recovery cut off it; kept for the operator (a second time: `.2` at the end)
 //! temp-*                         unfinished; removed at the next start
 //! ```
 

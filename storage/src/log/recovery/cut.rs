@@ -1,5 +1,8 @@
 //! Ending the log before the end of its files.
 
+use std::io;
+use std::path::{Path, PathBuf};
+
 use super::CutTail;
 use super::error::{Loss, OpenError, io_at};
 use super::replay::Opened;
@@ -47,7 +50,7 @@ impl Cut {
         let segment = &opened[self.index];
         let tail = &segment.view[self.position..];
         let tail = &tail[..tail.len() - trailing_filler(tail)];
-        let kept_as = names.torn(&segment.entry.name, self.lsn);
+        let kept_as = free_name(disk, names.torn(&segment.entry.name, self.lsn), Some(tail))?;
         replace_file(disk, &kept_as, tail).map_err(io_at(&kept_as))?;
         let later = manifest.increments.split_off(self.index + 1);
         if !later.is_empty() {
@@ -94,7 +97,8 @@ pub(super) fn set_aside<'n>(
     let mut any = false;
     for name in files {
         any = true;
-        let (path, aside) = (names.dir.join(name), names.torn(name, lsn));
+        let path = names.dir.join(name);
+        let aside = free_name(disk, names.torn(name, lsn), None)?;
         disk.rename(&path, &aside).map_err(io_at(&path))?;
         tracing::warn!(
             "log: {} is set aside as {}",
@@ -106,6 +110,35 @@ pub(super) fn set_aside<'n>(
         true => disk.sync_dir(&names.dir).map_err(io_at(&names.dir)),
         false => Ok(()),
     }
+}
+
+/// `path`, or with a number at its end if something else has that name: what was kept once is not written over. A file
+/// that holds `contents` is what an earlier attempt at the same left.
+fn free_name(
+    disk: &dyn Disk,
+    path: PathBuf,
+    contents: Option<&[u8]>,
+) -> Result<PathBuf, OpenError> {
+    let is_free = |path: &Path| -> io::Result<bool> {
+        let Some(found) = disk.metadata(path)? else {
+            return Ok(true);
+        };
+        match contents {
+            Some(contents) if found.bytes == contents.len() as u64 => {
+                Ok(*disk.open(path)?.view(found.bytes)? == *contents)
+            }
+            _ => Ok(false),
+        }
+    };
+    let mut candidate = path.clone();
+    for number in 2u64.. {
+        if is_free(&candidate).map_err(io_at(&candidate))? {
+            break;
+        }
+        candidate = path.clone();
+        candidate.as_mut_os_string().push(format!(".{number}"));
+    }
+    Ok(candidate)
 }
 
 /// How many bytes of filler `bytes` ends in.
@@ -122,6 +155,23 @@ pub(in crate::log) fn trailing_filler(bytes: &[u8]) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::disk::RealDisk;
+
+    #[test]
+    fn what_was_kept_once_is_not_written_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("segment.torn-1");
+        let name = |contents: Option<&[u8]>| free_name(&RealDisk, path.clone(), contents).unwrap();
+        assert_eq!(name(None), path);
+        std::fs::write(&path, b"kept").unwrap();
+        assert_eq!(name(Some(b"kept")), path, "the same attempt again");
+        let second = dir.path().join("segment.torn-1.2");
+        assert_eq!(name(Some(b"KEPT")), second);
+        assert_eq!(name(None), second);
+        std::fs::write(&second, b"kept too").unwrap();
+        assert_eq!(name(Some(b"kept")), path);
+        assert_eq!(name(None), dir.path().join("segment.torn-1.3"));
+    }
 
     #[test]
     fn only_full_filler_lines_at_the_end_are_counted() {
