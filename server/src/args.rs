@@ -1,5 +1,5 @@
 //! The command line: `hardtack [file] [--directive value ...] [-]`, read as redis-server 7.0 reads its own; or
-//! `hardtack TOOL ...`, if the first argument is the name of a tool ([`tools`](crate::tools)). A configuration file of
+//! `hardtack TOOL ...`, if the first argument is the name of a tool (`crate::tools`). A configuration file of
 //! such a name is reached by another path to it, `./rdb`.
 //!
 //! If the first argument does not begin with `-` it is the configuration file. Then every `--name` starts an option

@@ -8,7 +8,7 @@
 //! | hash | an array of pairs `[field, value]`, sorted by the bytes of the fields |
 //! | sorted set | an array of pairs `[member, score]` in order; a score is a number, or `"inf"` or `"-inf"` |
 //!
-//! "String" means what [`bytes::Json`] makes of bytes. Pairs are arrays because fields need not be text.
+//! "String" means what [`Json`] makes of bytes. Pairs are arrays because fields need not be text.
 
 use hardtack_storage::rdb::Decoded;
 use hardtack_storage::value::Object;
