@@ -11,6 +11,8 @@
 
 #[allow(dead_code, reason = "the text side is for tools to come")]
 pub mod bytes;
+mod check;
+mod log;
 #[allow(dead_code, reason = "the text side is for tools to come")]
 pub mod out;
 #[allow(
@@ -19,6 +21,8 @@ pub mod out;
 )]
 pub mod progress;
 mod rdb;
+mod restore;
+mod time;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -63,15 +67,22 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Tool {
+    Check(check::Command),
+    #[command(subcommand)]
+    Log(log::Command),
     /// Shows, converts and compares RDB files
     #[command(subcommand)]
     Rdb(rdb::Command),
+    Restore(restore::Command),
 }
 
 impl Tool {
     fn run(self) -> Result<Verdict, Failure> {
         match self {
+            Tool::Check(command) => check::run(command),
+            Tool::Log(command) => log::run(command),
             Tool::Rdb(command) => rdb::run(command),
+            Tool::Restore(command) => restore::run(command),
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The subcommands of the binary: what they print, and with which exit code they end.
 
+mod log;
 mod rdb;
 
 use std::ffi::OsStr;

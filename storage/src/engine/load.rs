@@ -175,7 +175,7 @@ fn remove_unfinished_saves(disk: &dyn Disk, dir: &Path) {
 }
 
 /// Makes a new log whose base is the present keyspace, which is what the stream amounts to at `start`.
-fn create_log(
+pub(super) fn create_log(
     shared: &Shared,
     gate: &mut ExclusiveGate<'_>,
     options: LogOptions,

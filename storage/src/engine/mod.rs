@@ -13,6 +13,7 @@ mod place;
 mod reaper;
 mod registry;
 mod reload;
+mod restore;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use load::{LoadError, LoadReport, OnProgress};
 pub use persist::{BeginError, SnapshotInfo, SnapshotKind, SnapshotMemoryInfo};
 pub use registry::{Deliver, WaiterId};
 pub use reload::{PresentKeys, ReloadError, ReloadOptions};
+pub use restore::{Match, Point, RestoreError, Restored, restore};
 pub use session::{Queued, Session, Transaction};
 pub use settings::{EvictionPolicy, KeyEvents, Settings};
 pub use stats::{Counter, Stats};

@@ -182,6 +182,77 @@ fn read_rdb(disk: &dyn Disk, path: &Path, on_bytes: OnBytes<'_>) -> BaseOutcome 
     }
 }
 
+/// Reads what an RDB says of itself, and nothing that comes after its first key: what is there may be damaged.
+pub(crate) fn read_rdb_header(disk: &dyn Disk, path: &Path) -> BaseOutcome {
+    let unreadable = |error: std::io::Error| RdbDamage {
+        position: None,
+        what: format!("it cannot be read: {error}"),
+    };
+    let file = disk.open(path).map_err(unreadable)?;
+    let view = file
+        .len()
+        .and_then(|bytes| file.view(bytes))
+        .map_err(unreadable)?;
+    let mut header = HeaderOnly {
+        counter: RdbCounter {
+            found: RdbContents::default(),
+            db: 0,
+            offset: None,
+            reported: 0,
+            on_bytes: &mut |_| {},
+        },
+        ended: false,
+    };
+    let options = LoadOptions {
+        limits: &Limits::default(),
+        verify_checksum: false,
+    };
+    let outcome = rdb::load_slice(&view, &options, &mut header);
+    let (ended, counter) = (header.ended, header.counter);
+    match outcome {
+        Err(error) if !ended => Err(damage(&error)),
+        _ => Ok(RdbContents {
+            lsn: counter.found.lsn.or(counter.offset),
+            ..counter.found
+        }),
+    }
+}
+
+/// Takes the information fields, and ends the load behind them.
+struct HeaderOnly<'p> {
+    counter: RdbCounter<'p>,
+    ended: bool,
+}
+
+impl HeaderOnly<'_> {
+    fn end(&mut self) -> Result<(), Refused> {
+        self.ended = true;
+        Err(Refused("enough".into()))
+    }
+}
+
+impl LoadTarget for HeaderOnly<'_> {
+    fn aux(&mut self, name: &[u8], value: &[u8]) -> Result<(), Refused> {
+        self.counter.aux(name, value)
+    }
+
+    fn select_db(&mut self, _: DbIndex) -> Result<(), Refused> {
+        self.end()
+    }
+
+    fn function(&mut self, _: &[u8]) -> Result<(), Refused> {
+        self.end()
+    }
+
+    fn string(&mut self, _: &[u8], _: &[u8], _: &Meta) -> Result<(), Refused> {
+        self.end()
+    }
+
+    fn object(&mut self, _: &[u8], _: Object, _: &Meta) -> Result<(), Refused> {
+        self.end()
+    }
+}
+
 fn damage(error: &RdbError) -> RdbDamage {
     let position = match error {
         RdbError::NotRdb { .. } | RdbError::Version { .. } => Some(0),

@@ -7,14 +7,21 @@
 //! | file | what it is for |
 //! |---|---|
 //! | `contents` | what a file holds, counted |
+//! | `stream` | the commands of a log, one by one, also as they are written |
 //! | `survey` | a directory or a file, and what a start would make of it |
 //!
 //! Elsewhere: how that is told to people (the server's subcommands).
 
 mod contents;
+mod stream;
 mod survey;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use contents::read_rdb_header;
 pub use contents::{CommandContents, OnBytes, RdbContents, RdbDamage};
-pub use survey::{FileSurvey, LogSurvey, LoneFile, LoneKind, Survey, SurveyError, Verdict, survey};
+pub(crate) use stream::Splitter;
+pub use stream::{LoggedCommand, OnCommand, Place, StreamError, Stretch, Tail, commands};
+pub use survey::{
+    FileSurvey, LogSurvey, LoneFile, LoneKind, Survey, SurveyError, Verdict, logs_in, survey,
+};

@@ -11,7 +11,6 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::LogOptions;
 use super::frame::{FRAME_BYTES, FrameHeader, HEADER_BYTES, Replid, SegmentHeader};
 use super::manifest::{Entry, FileKind, Manifest};
 use super::recovery::cut::{Cut, trailing_filler};
@@ -20,6 +19,7 @@ use super::recovery::{self, OpenError, RecoverMode, ReplayTarget, io_at};
 use super::scan;
 use super::segment::Names;
 use super::sums::{self, SealedFile};
+use super::{FollowError, Follower, LogOptions};
 use crate::disk::{Disk, LOCK_FILE, ReadOnlyDisk};
 use crate::{Lsn, UnixMillis};
 
@@ -208,6 +208,11 @@ impl LogFiles {
         &self.names.dir
     }
 
+    /// What the names of its files begin with.
+    pub fn prefix(&self) -> &str {
+        &self.names.prefix
+    }
+
     /// The manifest's path.
     pub fn manifest_path(&self) -> PathBuf {
         self.names.manifest()
@@ -343,6 +348,11 @@ impl LogFiles {
         }
         starts.sort_by_key(|start| start.file.seq);
         Ok(starts)
+    }
+
+    /// Follows the log from a segment on, whose first byte is at `at`.
+    pub fn follow(&self, start: &SegmentStart, at: Lsn) -> Result<Follower, FollowError> {
+        Follower::new(self.disk(), &self.names.dir, &self.names.prefix, start, at)
     }
 
     /// Replays segments that follow each other, beginning with number `seq` at `lsn`, to the end of the log. Returns

@@ -26,7 +26,7 @@
 //! | `birth` | a log that begins beside the commands |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
-//! | `files` | the log's files for whoever takes no part in it |
+//! | `files`, `follow` | the log's files for whoever takes no part in it; new frames as they come |
 //! | `meta`, `sums` | private metadata: its envelope; what sealed files were like |
 //!
 //! Threads: any number of [`Appender`]s, one a thread; [`Log::write_now`] by whoever wants its bytes written; the rest
@@ -39,6 +39,7 @@
 
 mod birth;
 mod files;
+mod follow;
 mod foreign;
 mod frame;
 mod manifest;
@@ -83,6 +84,7 @@ pub use files::{
     FileDamage, FileRole, Judgement, LogFile, LogFiles, PlannedCut, SegmentReading, SegmentStart,
     Unreadable, read_lone_segment,
 };
+pub use follow::{FollowError, Followed, Follower};
 pub use frame::Replid;
 pub use manifest::ManifestError;
 pub use reader::{LogReader, ReadError};

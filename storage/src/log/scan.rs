@@ -58,6 +58,17 @@ impl<'a> FrameScan<'a> {
         }
     }
 
+    /// Goes on after a frame with checksum `crc`, where the stream is at `lsn`: `bytes` begins there.
+    pub(super) fn resume(bytes: &'a [u8], crc: u32, lsn: Lsn) -> FrameScan<'a> {
+        FrameScan {
+            bytes,
+            at: 0,
+            crc,
+            lsn,
+            stop: None,
+        }
+    }
+
     /// File position after the last good frame.
     pub(super) fn position(&self) -> usize {
         self.at
