@@ -109,6 +109,17 @@ pub enum Feature {
 }
 
 impl Feature {
+    /// What it is, in a word or two.
+    pub fn noun(&self) -> String {
+        match self {
+            Feature::Stream => "a stream".to_owned(),
+            Feature::HashFieldExpiry => "a hash with expiring fields".to_owned(),
+            Feature::ModuleValue(name) => format!("a value of module type '{name}'"),
+            Feature::ModuleAux(name) => format!("data of module '{name}'"),
+            Feature::PreReleaseFunction => "a function in pre-release format".to_owned(),
+        }
+    }
+
     /// The type of a value, as TYPE names it where it is known; modules' types are named by themselves.
     pub fn type_name(&self) -> &str {
         match self {

@@ -137,9 +137,9 @@ impl ModuleAux<'_> {
         &self.name
     }
 
-    /// How long the item is.
-    pub fn encoded_len(&self) -> usize {
-        self.bytes.len()
+    /// The whole item.
+    pub fn encoded(&self) -> &[u8] {
+        self.bytes
     }
 }
 

@@ -390,7 +390,7 @@ impl<'a> ScanTarget<'a> for Dump<'_> {
     fn module_aux(&mut self, aux: ModuleAux<'a>) -> Result<(), Refused> {
         let line = Module {
             module_aux: aux.name(),
-            bytes: aux.encoded_len(),
+            bytes: aux.encoded().len(),
         };
         self.print_if(!self.is_filtered(), &line)
     }

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use hardtack_storage::disk::{Disk, FileView, RealDisk};
 use hardtack_storage::rdb::{self, Checksum, RdbError};
 
-use crate::tools::Failure;
+use crate::tools::out::note;
+use crate::tools::{Failure, Verdict};
 
 /// A file, mapped into memory. Servers replace snapshots by rename, so it stays what it was when it was opened.
 pub struct Input {
@@ -48,6 +49,16 @@ impl Input {
     /// What becomes of the checksum, or why there is none to be found.
     pub fn checksum(&self) -> Result<Checksum, RdbError> {
         rdb::verify_slice(&self.view).map(|(checksum, _)| checksum)
+    }
+
+    /// The end of a tool that can do nothing with such a file.
+    pub fn refuse(&self, error: RdbError) -> Result<Verdict, Failure> {
+        let flaw = self.flaw(error);
+        if !flaw.is_damage {
+            return Err(Failure::new(flaw.text));
+        }
+        note(format_args!("hardtack: {}", flaw.text));
+        Ok(Verdict::NotFine)
     }
 
     /// An error of reading, in words. Something is wrong with the file unless it just is not for us.
