@@ -23,6 +23,7 @@ pub mod progress;
 mod rdb;
 mod restore;
 mod time;
+mod verify_acks;
 
 use std::ffi::{OsStr, OsString};
 use std::process::ExitCode;
@@ -74,6 +75,9 @@ enum Tool {
     #[command(subcommand)]
     Rdb(rdb::Command),
     Restore(restore::Command),
+    /// Writes to a server until it crashes, and says what it has lost
+    #[command(subcommand)]
+    VerifyAcks(verify_acks::Command),
 }
 
 impl Tool {
@@ -83,6 +87,7 @@ impl Tool {
             Tool::Log(command) => log::run(command),
             Tool::Rdb(command) => rdb::run(command),
             Tool::Restore(command) => restore::run(command),
+            Tool::VerifyAcks(command) => verify_acks::run(command),
         }
     }
 }

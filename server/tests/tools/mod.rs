@@ -2,6 +2,7 @@
 
 mod log;
 mod rdb;
+mod verify_acks;
 
 use std::ffi::OsStr;
 use std::process::{Command, Stdio};
@@ -50,7 +51,9 @@ fn hardtack<A: AsRef<OsStr>>(args: &[A]) -> Ended {
 #[test]
 fn help_lists_the_tools_and_a_wrong_word_is_a_mistake() {
     let help = hardtack(&["--help"]).with_code(0);
-    assert!(help.stdout.contains("\n  rdb "), "{}", help.stdout);
+    for tool in ["rdb", "verify-acks"] {
+        assert!(help.stdout.contains(&format!("\n  {tool} ")), "{help:?}");
+    }
     assert!(
         hardtack(&["rdb", "dump", "--help"])
             .with_code(0)
