@@ -37,12 +37,14 @@ pub fn shut_down(server: &Arc<Server>, flags: ShutdownFlags) -> Result<(), Shutd
     };
     let is_called_off = || server.called_off.load(Ordering::Relaxed);
     let config = server.config.load_full();
-    let saves = flags.save || (!config.save.is_empty() && !flags.nosave);
+    // The log holds everything; an RDB file beside it is written if somebody asks for one.
+    let is_kept = server.engine.log().is_some();
+    let saves = flags.save || (!config.save.is_empty() && !flags.nosave && !is_kept);
     // A data set that is not complete yet must not replace the one on disk.
     if saves && !server.is_loading() {
         tracing::info!("Saving the final RDB snapshot before exiting.");
         // Without a log nothing would keep what is written after the cut.
-        if server.engine.log().is_none() {
+        if !is_kept {
             server.pause.hold_at_the_end(true);
         }
         if let Err(error) = save(server) {

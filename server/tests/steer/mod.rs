@@ -63,6 +63,21 @@ fn flushall_in_a_transaction_writes_the_rdb_file() {
 }
 
 #[test]
+fn with_the_log_on_the_rdb_file_is_written_at_the_end_only_if_asked_for() {
+    let mut server = start(&[("save", "3600 1"), ("appendonly", "yes")]);
+    let file = server.data_dir().join("dump.rdb");
+    for (number, words, is_written) in [(1, "SHUTDOWN", false), (2, "SHUTDOWN SAVE", true)] {
+        server.client().ok(&format!("SET key{number} value"));
+        let words: Vec<&str> = words.split(' ').collect();
+        server.client().send(&words).expect("send");
+        assert!(server.wait_for_end().success());
+        assert_eq!(file.exists(), is_written, "{words:?}");
+        server.restart();
+        assert_eq!(server.client().ok("DBSIZE").integer(), number);
+    }
+}
+
+#[test]
 fn a_shutdown_that_waits_is_called_off() {
     let server = start(&[]);
     let (mut ending, mut other) = (server.client(), server.client());
