@@ -437,6 +437,25 @@ fn snapshot_progress(page: &mut Page<'_>, info: &SnapshotInfo) {
     } else {
         -1
     };
+    let reserve = page.server.engine.settings().disk_reserve_bytes;
+    // -1: nobody has looked, or the system does not say.
+    let free = page.server.engine.disk_free_bytes();
+    page.field(
+        "disk_free_bytes",
+        free.map_or(-1, |free| i64::try_from(free).unwrap_or(i64::MAX)),
+    );
+    page.field("disk_reserve_bytes", reserve);
+    page.field(
+        "disk_reserve_reached",
+        u8::from(free.is_some_and(|free| free < reserve)),
+    );
+    let error = info.last_error.as_deref().unwrap_or("");
+    page.field("snapshot_last_error", error.replace(['\r', '\n'], " "));
+    let retry = info.rewrite_retry_in;
+    page.field(
+        "aof_rewrite_retry_in_sec",
+        retry.map_or(-1, |wait| wait.as_secs_f64().ceil() as i64),
+    );
     page.field("snapshot_keys_per_sec", rate.round() as u64);
     page.field("snapshot_eta_seconds", eta);
     page.field("snapshot_bytes_written", info.bytes);

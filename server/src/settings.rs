@@ -36,6 +36,7 @@ pub fn engine_settings(config: &Config) -> Settings {
         rdb_compression: config.rdbcompression,
         rdb_checksum: config.rdbchecksum,
         snapshot_memory_limit: config.snapshot_memory_limit.bytes(config.maxmemory),
+        disk_reserve_bytes: config.disk_reserve_bytes,
         rdb_name: config.dbfilename.clone(),
         rdb_key_delay: Duration::from_micros(config.rdb_key_save_delay.max(0) as u64),
         save_rules: config

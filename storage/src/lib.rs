@@ -6,6 +6,7 @@
 
 #![deny(unsafe_code)]
 
+mod abort;
 pub mod command;
 pub mod disk;
 pub mod engine;
@@ -19,4 +20,5 @@ pub mod text;
 mod types;
 pub mod value;
 
+pub(crate) use abort::AbortOnPanic;
 pub use types::{DbIndex, Lsn, UnixMillis};

@@ -113,6 +113,8 @@ pub struct Config {
     pub rdbchecksum: bool,
     /// What a snapshot may hold on to beyond the data.
     pub snapshot_memory_limit: MemoryOrPercent,
+    /// Bytes of the disk that snapshots leave to the log.
+    pub disk_reserve_bytes: u64,
     /// Refuse writes while automatic snapshots fail.
     pub stop_writes_on_bgsave_error: bool,
     /// Whose serialised values are checked in depth.
@@ -270,6 +272,7 @@ impl Config {
             rdbcompression: false,
             rdbchecksum: false,
             snapshot_memory_limit: MemoryOrPercent::default(),
+            disk_reserve_bytes: 0,
             stop_writes_on_bgsave_error: false,
             sanitize_dump_payload: SanitizePayload::default(),
             rdb_key_save_delay: 0,

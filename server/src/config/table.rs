@@ -338,6 +338,7 @@ pub static TABLE: &[Directive] = &[
     row("stop-writes-on-bgsave-error", YesNo, "yes", field!(stop_writes_on_bgsave_error)),
     row("sanitize-dump-payload", Choice(SanitizePayload::WORDS), "no", field!(sanitize_dump_payload)),
     row("snapshot-memory-limit", MemoryOrPercent, "256mb", field!(snapshot_memory_limit)),
+    row("disk-reserve-bytes", memory(0, MEMORY_MAX), "128mb", field!(disk_reserve_bytes)),
     row("rdb-save-incremental-fsync", YesNo, "yes", inert("snapshots are always synced as they are written")),
     row("rdb-del-sync-files", YesNo, "no", inert(NO_REPLICATION)),
     row("rdb-key-save-delay", int(i32::MIN as i64, I32_MAX), "0", field!(rdb_key_save_delay)).hidden(),

@@ -1,5 +1,5 @@
-//! A killed server keeps what it acknowledged (FAULTS: SIGKILL at any instant, with every fsync policy, also during a
-//! snapshot, a rewrite of the log, or a change of segments).
+//! A server that is killed, stopped or paused keeps what it acknowledged (SIGKILL at any instant, with every fsync policy,
+//! also during a snapshot, a rewrite of the log, or a change of segments).
 //!
 //! Fault model: the process is killed, the kernel and its page cache live on. So every acknowledged write must be there
 //! after a restart on the same directory, under every policy.
@@ -36,25 +36,25 @@ const KEPT: u64 = 40;
 const COMMANDS: usize = 9;
 
 #[test]
-fn killed_under_always_keeps_every_acked_write() {
-    crash_rounds(Kind::Hardtack, "always");
+fn fault_01_killed_under_always_keeps_every_acked_write() {
+    crash_rounds(Kind::Hardtack, "always", Server::kill);
 }
 
 #[test]
-fn killed_under_everysec_keeps_every_acked_write() {
-    crash_rounds(Kind::Hardtack, "everysec");
+fn fault_02_killed_under_everysec_keeps_every_acked_write() {
+    crash_rounds(Kind::Hardtack, "everysec", Server::kill);
 }
 
 #[test]
-fn killed_under_no_keeps_every_acked_write() {
-    crash_rounds(Kind::Hardtack, "no");
+fn fault_02_killed_under_no_keeps_every_acked_write() {
+    crash_rounds(Kind::Hardtack, "no", Server::kill);
 }
 
 /// Shows that the test itself is sound: redis-server promises the same under `always`.
 #[test]
 #[ignore = "needs redis-server 7 on PATH"]
 fn redis_killed_under_always_keeps_every_acked_write() {
-    crash_rounds(Kind::Redis, "always");
+    crash_rounds(Kind::Redis, "always", Server::kill);
 }
 
 /// The main thread is in the load then: a server that only told it to end would stay for ever.
@@ -75,7 +75,32 @@ fn stopped_while_it_loads_it_ends_and_loses_nothing() {
     assert_eq!(server.client().ok("DBSIZE").integer(), KEYS);
 }
 
-fn crash_rounds(kind: Kind, policy: &str) {
+/// SIGTERM under load: nothing that was acknowledged is lost, and the exit code is 0.
+#[test]
+fn fault_05_stopped_under_load_keeps_every_acked_write() {
+    for policy in ["always", "everysec", "no"] {
+        crash_rounds(Kind::Hardtack, policy, Server::stop_cleanly);
+    }
+}
+
+/// The process stands still for longer than any of its timers, as a virtual machine may, and goes on for a while.
+#[test]
+fn fault_37_paused_for_a_while_keeps_every_acked_write() {
+    const PAUSE: Duration = Duration::from_millis(2500);
+    for policy in ["always", "everysec"] {
+        crash_rounds(Kind::Hardtack, policy, |server| {
+            server.signal(libc::SIGSTOP);
+            thread::sleep(PAUSE);
+            server.signal(libc::SIGCONT);
+            // It serves again, and writes.
+            let mut client = server.client();
+            while client.call(&["DEL", "nothing"]).is_error() {}
+            server.kill();
+        });
+    }
+}
+
+fn crash_rounds(kind: Kind, policy: &str, end: fn(&mut Server)) {
     let number = |name: &str| std::env::var(name).ok().and_then(|v| v.parse::<u64>().ok());
     let rounds = number("HARDTACK_CRASH_ROUNDS").unwrap_or(3);
     let seed = number("HARDTACK_CRASH_SEED").unwrap_or_else(|| {
@@ -95,8 +120,8 @@ fn crash_rounds(kind: Kind, policy: &str) {
     let mut journals = vec![Journal::default(); WRITERS];
     for round in 0..rounds {
         let alive_for = Duration::from_millis(rng.random_range(30..700));
-        println!("round {round}: killed after {alive_for:?}");
-        journals = one_life(&mut server, &journals, alive_for, &mut rng);
+        println!("round {round}: ended after {alive_for:?}");
+        journals = one_life(&mut server, &journals, alive_for, end, &mut rng);
         server.restart();
         let mut client = server.client();
         for (writer, journal) in journals.iter_mut().enumerate() {
@@ -135,11 +160,12 @@ impl Journal {
     }
 }
 
-/// Runs writers, a reader and an administrator, kills the server, and returns the journals.
+/// Runs writers, a reader and an administrator, ends the server, and returns the journals.
 fn one_life(
     server: &mut Server,
     journals: &[Journal],
     alive_for: Duration,
+    end: fn(&mut Server),
     rng: &mut StdRng,
 ) -> Vec<Journal> {
     let ended = Arc::new(AtomicBool::new(false));
@@ -181,7 +207,7 @@ fn one_life(
     };
     ready.wait();
     thread::sleep(alive_for);
-    server.kill();
+    end(server);
     ended.store(true, Ordering::Relaxed);
     let mut journals: Vec<Journal> = writers
         .into_iter()

@@ -2,6 +2,7 @@
 //! (ARCHITECTURE.md says where the other rows are tested).
 
 mod damage;
+mod directory;
 mod limits;
 
 use std::path::PathBuf;

@@ -86,6 +86,26 @@ impl Server {
         Server::launch(kind, other.root.clone(), false, directives)
     }
 
+    /// A server that has not started, on the data directory of `other`, which may run; its log lines go elsewhere.
+    pub fn beside(other: &Server, directives: &[(&str, &str)]) -> Server {
+        let root = tempfile::Builder::new().prefix("hardtack-test-").tempdir();
+        let root = root.expect("a temporary directory").keep();
+        std::os::unix::fs::symlink(other.data_dir(), root.join("data")).expect("a link");
+        let directives = directives
+            .iter()
+            .map(|(k, v)| (k.to_string(), v.to_string()));
+        Server {
+            kind: other.kind,
+            child: None,
+            port: 0,
+            directives: directives.collect(),
+            arguments: Vec::new(),
+            limits: Vec::new(),
+            root,
+            owns_root: true,
+        }
+    }
+
     fn launch(kind: Kind, root: PathBuf, owns_root: bool, directives: &[(&str, &str)]) -> Server {
         let directives = directives
             .iter()

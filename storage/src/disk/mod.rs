@@ -14,6 +14,7 @@
 mod map;
 mod read_only;
 mod real;
+mod reserve;
 pub(crate) mod sim;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 pub use map::FileView;
 pub(crate) use read_only::ReadOnlyDisk;
 pub use real::RealDisk;
+pub(crate) use reserve::Reserve;
 
 /// A file system, as far as persistence needs one.
 pub trait Disk: Send + Sync + 'static {
@@ -87,7 +89,11 @@ pub const BLOCK_BYTES: usize = 4096;
 pub struct Block(pub [u8; BLOCK_BYTES]);
 
 /// A lock that is held until this is dropped.
-pub trait DiskLock: Send + Sync {}
+pub trait DiskLock: Send + Sync {
+    /// Whether the file that is locked still has its name: false if it was removed, or its directory, or if another file
+    /// system is in its place.
+    fn is_in_place(&self) -> io::Result<bool>;
+}
 
 /// An open file. Positions are explicit, so one handle serves several threads.
 pub trait DiskFile: Send + Sync {
@@ -269,6 +275,7 @@ pub struct FileWriter {
     sum: crc32fast::Hasher,
     /// The system was told to write out what is before.
     handed_over: u64,
+    reserve: Option<Reserve>,
 }
 
 impl FileWriter {
@@ -286,7 +293,14 @@ impl FileWriter {
             offset: 0,
             sum: crc32fast::Hasher::new(),
             handed_over: 0,
+            reserve: None,
         })
+    }
+
+    /// The same, but the stream fails with [`io::ErrorKind::StorageFull`] before it takes of the reserve.
+    pub(crate) fn leaving(mut self, reserve: Reserve) -> FileWriter {
+        self.reserve = Some(reserve);
+        self
     }
 
     /// Bytes put into the stream so far.
@@ -304,7 +318,13 @@ impl FileWriter {
         })
     }
 
+    fn leave_reserve(&self, more: usize) -> io::Result<()> {
+        let reserve = self.reserve.as_ref();
+        reserve.map_or(Ok(()), |reserve| reserve.check(more as u64))
+    }
+
     fn drain(&mut self) -> io::Result<()> {
+        self.leave_reserve(self.buffer.len())?;
         self.file.write_all_at(&self.buffer, self.offset)?;
         self.sum.update(&self.buffer);
         self.advance(self.buffer.len());
@@ -328,6 +348,7 @@ impl io::Write for FileWriter {
             self.drain()?;
         }
         if bytes.len() >= Self::BUFFER_BYTES {
+            self.leave_reserve(bytes.len())?;
             self.file.write_all_at(bytes, self.offset)?;
             self.sum.update(bytes);
             self.advance(bytes.len());

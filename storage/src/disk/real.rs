@@ -3,8 +3,8 @@
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSlice};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -92,7 +92,10 @@ impl Disk for RealDisk {
             .mode(FILE_MODE)
             .open(path)?;
         rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
-        Ok(Box::new(RealLock(file)))
+        Ok(Box::new(RealLock {
+            file,
+            path: path.to_path_buf(),
+        }))
     }
 
     fn is_locked(&self, path: &Path) -> io::Result<bool> {
@@ -115,9 +118,28 @@ impl Disk for RealDisk {
 }
 
 /// `flock` lasts as long as the open file.
-struct RealLock(#[expect(dead_code, reason = "held open for its lock")] File);
+struct RealLock {
+    file: File,
+    path: PathBuf,
+}
 
-impl DiskLock for RealLock {}
+impl DiskLock for RealLock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        let identity = |found: std::fs::Metadata| (found.dev(), found.ino());
+        match std::fs::metadata(&self.path) {
+            Ok(found) => Ok(identity(found) == identity(self.file.metadata()?)),
+            Err(e)
+                if matches!(
+                    e.kind(),
+                    io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+                ) =>
+            {
+                Ok(false)
+            }
+            Err(e) => Err(e),
+        }
+    }
+}
 
 struct RealFile {
     file: File,

@@ -61,6 +61,7 @@ fn evict(engine: &Engine) {
 }
 
 fn keep_house(shared: &Weak<Shared>) {
+    let _guard = crate::AbortOnPanic;
     let mut cursor = ExpireCursor::default();
     loop {
         thread::sleep(ROUND);

@@ -14,6 +14,7 @@ mod reaper;
 mod registry;
 mod reload;
 mod restore;
+mod retry;
 mod session;
 mod settings;
 #[cfg(test)]
@@ -23,6 +24,7 @@ mod switch;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transaction;
+mod watch;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use parking_lot::Mutex;
@@ -67,6 +69,7 @@ pub struct Shared {
     pub(crate) settings: ArcSwap<Settings>,
     pub(crate) stats: Stats,
     persistence: Persistence,
+    disk_state: watch::DiskState,
     reaper: Reaper,
     /// The log in force.
     log: ArcSwapOption<Log>,
@@ -199,6 +202,7 @@ impl Engine {
             settings: ArcSwap::from_pointee(settings),
             stats: Stats::default(),
             persistence: Persistence::new(),
+            disk_state: watch::DiskState::new(),
             reaper: Reaper::start()?,
             log: ArcSwapOption::empty(),
             beginning: ArcSwapOption::empty(),
@@ -230,11 +234,12 @@ impl Engine {
         Engine::new(options, Settings::default())
     }
 
-    /// Starts the background work: expiry, automatic snapshots.
+    /// Starts the background work: expiry, automatic snapshots, an eye on the disk.
     ///
     /// # Errors
     /// If no thread can be started.
     pub fn start_housekeeping(&self) -> std::io::Result<()> {
+        watch::start(self)?;
         housekeeping::start(self)
     }
 

@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 
 use super::load::LSN_FIELD;
+use super::retry::Retry;
 use super::{Engine, Shared};
-use crate::disk::{FileWriter, WrittenFile};
+use crate::disk::{FileWriter, Reserve, WrittenFile};
 use crate::keyspace::{ExclusiveGate, SnapshotCut};
 use crate::log::{LogStatus, RewriteTicket};
 use crate::rdb::{FileInfo, ReplicationInfo};
@@ -72,6 +73,10 @@ pub struct SnapshotInfo {
     pub rewrites: u64,
     /// Snapshots in the background that were begun.
     pub begun: u64,
+    /// Why the last snapshot failed, if the last one did.
+    pub last_error: Option<String>,
+    /// Until a compaction that has failed is tried again by itself.
+    pub rewrite_retry_in: Option<Duration>,
 }
 
 /// What a snapshot holds on to beyond the data, in bytes.
@@ -109,8 +114,12 @@ pub(super) struct Persistence {
 struct State {
     running: Option<Running>,
     info: SnapshotInfo,
-    /// After a compaction that failed: when the next may be begun by itself.
-    retry_at: Option<Instant>,
+    /// Compactions and healings that failed.
+    rewrite_retry: Retry,
+    /// Snapshots by `save` rules that failed.
+    save_retry: Retry,
+    /// What was free on the disk when the present snapshot was begun.
+    free_at_begin: Option<u64>,
     /// A compaction was asked for while another snapshot was under way.
     rewrite_scheduled: bool,
     save_scheduled: bool,
@@ -141,12 +150,16 @@ impl Persistence {
             saves: 0,
             rewrites: 0,
             begun: 0,
+            last_error: None,
+            rewrite_retry_in: None,
         };
         Persistence {
             state: Mutex::new(State {
                 running: None,
                 info,
-                retry_at: None,
+                rewrite_retry: Retry::new(REWRITE_RETRY, REWRITE_RETRY_MAX),
+                save_retry: Retry::new(SAVE_RETRY, SAVE_RETRY_MAX),
+                free_at_begin: None,
                 rewrite_scheduled: false,
                 save_scheduled: false,
             }),
@@ -177,10 +190,21 @@ impl Persistence {
         Ok(progress)
     }
 
-    pub fn end(&self, ok: bool) {
+    /// Notes what is free on the disk when a snapshot begins.
+    fn note_free(&self, free: Option<u64>) {
+        self.state.lock().free_at_begin = free;
+    }
+
+    pub fn end(&self, outcome: Result<(), Why>) {
         let mut state = self.state.lock();
+        let state = &mut *state;
         let Some(running) = state.running.take() else {
             return;
+        };
+        let ok = outcome.is_ok();
+        let lacked = match &outcome {
+            Err(why) if why.lacks_space => state.free_at_begin,
+            _ => None,
         };
         let took = Some(running.began.elapsed());
         let memory_peak = SnapshotMemoryInfo::of(&running.progress).peak;
@@ -192,6 +216,15 @@ impl Persistence {
             // That was asked for: it says nothing about the disk.
             return;
         }
+        state.info.last_error = outcome.err().map(|why| why.text);
+        let retry = match running.kind {
+            SnapshotKind::Save => &mut state.save_retry,
+            SnapshotKind::Rewrite => &mut state.rewrite_retry,
+        };
+        match ok {
+            true => retry.succeeded(),
+            false => retry.failed(Instant::now(), lacked),
+        }
         match running.kind {
             SnapshotKind::Save => {
                 state.info.last_save_ok = ok;
@@ -202,7 +235,6 @@ impl Persistence {
                 }
             }
             SnapshotKind::Rewrite => {
-                state.retry_at = (!ok).then(|| Instant::now() + REWRITE_RETRY);
                 state.info.last_rewrite_ok = ok;
                 state.info.last_rewrite_took = took;
                 state.info.rewrites += u64::from(ok);
@@ -227,6 +259,10 @@ impl Persistence {
     pub fn info(&self) -> SnapshotInfo {
         let state = self.state.lock();
         let mut info = state.info.clone();
+        if state.rewrite_retry.failures() > 0 {
+            let now = Instant::now();
+            info.rewrite_retry_in = Some(state.rewrite_retry.due_in(now, Duration::MAX, None));
+        }
         if let Some(running) = &state.running {
             info.running = Some((running.kind, running.began.elapsed()));
             let progress = &running.progress;
@@ -241,19 +277,102 @@ impl Persistence {
     }
 }
 
-/// Ends the snapshot in the books, also if its thread panics.
+/// Why a snapshot failed.
+#[derive(Clone, Debug)]
+pub(super) struct Why {
+    pub text: String,
+    /// For lack of space on the disk.
+    pub lacks_space: bool,
+}
+
+impl Why {
+    pub fn of(error: &io::Error) -> Why {
+        Why {
+            text: error.to_string(),
+            lacks_space: matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+        }
+    }
+}
+
+impl<S: Into<String>> From<S> for Why {
+    fn from(text: S) -> Why {
+        Why {
+            text: text.into(),
+            lacks_space: false,
+        }
+    }
+}
+
+/// Ends the snapshot in the books, whatever becomes of it.
 pub(super) struct Ending<'s> {
     pub persistence: &'s Persistence,
-    pub ok: bool,
+    pub outcome: Result<(), Why>,
+}
+
+impl<'s> Ending<'s> {
+    pub fn of(persistence: &'s Persistence) -> Ending<'s> {
+        Ending {
+            persistence,
+            outcome: Err("it did not come to its end".into()),
+        }
+    }
 }
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
-        self.persistence.end(self.ok);
+        let outcome = std::mem::replace(&mut self.outcome, Ok(()));
+        self.persistence.end(outcome);
     }
 }
 
 impl Shared {
+    /// What a snapshot leaves free on the disk.
+    fn reserve(&self) -> Reserve {
+        Reserve {
+            disk: self.options.disk.clone(),
+            dir: self.dir(),
+            bytes: self.settings.load().disk_reserve_bytes,
+        }
+    }
+
+    /// Whether a snapshot that has been announced may be begun: the data directory is there, and has room. Otherwise the
+    /// snapshot is at its end in the books.
+    pub(super) fn may_begin(&self, heals: bool) -> Result<(), BeginError> {
+        let held = match (self.log(), &*self.dir_lock.lock()) {
+            (Some(log), _) => log.holds_directory(),
+            (None, Some(lock)) => !matches!(lock.is_in_place(), Ok(false)),
+            (None, None) => true,
+        };
+        let dir = self.dir();
+        let may = match held {
+            // The log says so itself.
+            false if heals => Ok(()),
+            false => Err(Why::from(format!(
+                "the data directory {} is not the one of the start any more: it was removed, or its file system unmounted",
+                dir.display()
+            ))),
+            true => {
+                self.persistence
+                    .note_free(self.options.disk.free_bytes(&dir).ok());
+                // Healing is what brings writes back: that is what the reserve is for.
+                let enough = if heals {
+                    Ok(())
+                } else {
+                    self.reserve().check(0)
+                };
+                enough.map_err(|error| Why::of(&error))
+            }
+        };
+        may.map_err(|why| {
+            let text = why.text.clone();
+            self.persistence.end(Err(why));
+            BeginError::Failed(text)
+        })
+    }
+
     /// Enters the gate exclusively, unless the snapshot is cancelled while long commands are under way.
     pub(super) fn enter_for_cut(&self, progress: &SnapshotProgress) -> Option<ExclusiveGate<'_>> {
         const LOOK_AT_CANCELLATION: Duration = Duration::from_secs(1);
@@ -327,6 +446,9 @@ impl Shared {
         progress: &SnapshotProgress,
     ) -> io::Result<WrittenFile> {
         let mut file = FileWriter::create(&*self.options.disk, ticket.base_path())?;
+        if !ticket.heals() {
+            file = file.leaving(self.reserve());
+        }
         self.write_snapshot(cut, Some(ticket.cut()), true, progress, &mut file)?;
         file.finish()
     }
@@ -341,7 +463,7 @@ impl Shared {
         let name = format!("temp-{}.rdb", std::process::id());
         let temporary = path.with_file_name(name);
         let written = (|| {
-            let mut file = FileWriter::create(disk, &temporary)?;
+            let mut file = FileWriter::create(disk, &temporary)?.leaving(self.reserve());
             write(&mut file)?;
             file.finish()?;
             disk.rename(&temporary, path)
@@ -392,12 +514,15 @@ impl Engine {
         let progress = shared
             .persistence
             .begin(SnapshotKind::Save, in_background)?;
+        shared.may_begin(false)?;
         let Some(mut gate) = shared.enter_for_cut(&progress) else {
-            shared.persistence.end(false);
+            shared.persistence.end(Err("it was cancelled".into()));
             return Err(BeginError::Failed("it was cancelled".into()));
         };
         let Some(cut) = shared.cut(&mut gate, &progress) else {
-            shared.persistence.end(false);
+            shared
+                .persistence
+                .end(Err("another snapshot is in progress".into()));
             return Err(BeginError::InProgress(SnapshotKind::Save));
         };
         let lsn = shared.log().map(|log| log.force_select());
@@ -411,10 +536,7 @@ impl Engine {
 
     fn finish_save(&self, cut: Cut, progress: &SnapshotProgress) -> io::Result<()> {
         let shared = self.shared();
-        let mut ending = Ending {
-            persistence: &shared.persistence,
-            ok: false,
-        };
+        let mut ending = Ending::of(&shared.persistence);
         let path = self.rdb_path();
         let written = shared.write_file(&path, |file| {
             shared
@@ -424,7 +546,6 @@ impl Engine {
         match &written {
             Ok(()) => {
                 shared.stats.dirty.subtract(cut.dirty);
-                ending.ok = true;
                 tracing::info!("DB saved on disk");
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {
@@ -432,6 +553,8 @@ impl Engine {
             }
             Err(error) => tracing::warn!("Error saving DB on disk to {}: {error}", path.display()),
         }
+        ending.outcome = written.as_ref().copied().map_err(Why::of);
+        drop(ending);
         written
     }
 
@@ -447,10 +570,11 @@ impl Engine {
         };
         let progress = shared.persistence.begin(SnapshotKind::Rewrite, true)?;
         let failed = |error: String| {
-            shared.persistence.end(false);
+            shared.persistence.end(Err(error.clone().into()));
             Err(BeginError::Failed(error))
         };
         let heals = log.status() != LogStatus::Ok;
+        shared.may_begin(heals)?;
         let Some(mut gate) = shared.enter_for_cut(&progress) else {
             return failed("it was cancelled".into());
         };
@@ -472,27 +596,43 @@ impl Engine {
             Ordering::Relaxed,
         );
         drop(gate);
-        self.spawn("hardtack-rewrite", move |engine| {
-            engine.finish_rewrite(cut, ticket, &progress)
-        })
+        // The ticket is given back if there is no thread to take it.
+        let work = Arc::new(Mutex::new(Some((cut, ticket))));
+        let taken = work.clone();
+        let spawned = self.spawn("hardtack-rewrite", move |engine| {
+            let taken = taken.lock().take();
+            if let Some((cut, ticket)) = taken {
+                engine.finish_rewrite(cut, ticket, &progress);
+            }
+        });
+        if spawned.is_err()
+            && let Some((_, ticket)) = work.lock().take()
+        {
+            log.abort_rewrite(ticket);
+        }
+        spawned
     }
 
     fn finish_rewrite(&self, cut: SnapshotCut, ticket: RewriteTicket, progress: &SnapshotProgress) {
         let shared = self.shared();
-        let mut ending = Ending {
-            persistence: &shared.persistence,
-            ok: false,
-        };
+        let mut ending = Ending::of(&shared.persistence);
         let Some(log) = shared.log() else { return };
         match shared.write_base(cut, &ticket, progress) {
             Ok(base) => match log.commit_rewrite(ticket, base) {
                 Ok(()) => {
-                    ending.ok = true;
+                    ending.outcome = Ok(());
                     tracing::info!("Background AOF rewrite finished successfully");
                 }
-                Err(error) => tracing::warn!("Background AOF rewrite failed: {error}"),
+                Err(error) => {
+                    tracing::warn!("Background AOF rewrite failed: {error}");
+                    ending.outcome = Err(Why {
+                        text: error.to_string(),
+                        lacks_space: error.lacks_space(),
+                    });
+                }
             },
             Err(error) => {
+                ending.outcome = Err(Why::of(&error));
                 if error.kind() == io::ErrorKind::Interrupted {
                     tracing::info!("The background AOF rewrite was cancelled");
                 } else {
@@ -511,11 +651,14 @@ impl Engine {
         let engine = self.clone();
         thread::Builder::new()
             .name(name.into())
-            .spawn(move || work(engine))
+            .spawn(move || {
+                let _guard = crate::AbortOnPanic;
+                work(engine);
+            })
             .map(drop)
             .map_err(|error| {
-                self.shared().persistence.end(false);
-                BeginError::Failed(error.to_string())
+                self.shared().persistence.end(Err(Why::of(&error)));
+                BeginError::Failed(format!("no thread can be started: {error}"))
             })
     }
 
@@ -589,9 +732,19 @@ impl Engine {
                 && now >= settings.auto_rewrite_size_min
                 && now.saturating_sub(base).saturating_mul(100) / base >= percentage
         });
-        let may_retry = {
-            let retry_at = shared.persistence.state.lock().retry_at;
-            retry_at.is_none_or(|at| Instant::now() >= at)
+        let (free, now) = (shared.disk_state.free(), Instant::now());
+        let (may_retry, may_save) = {
+            let state = shared.persistence.state.lock();
+            // Writes are refused until the log is healed.
+            let at_most = if broken {
+                HEAL_RETRY_MAX
+            } else {
+                Duration::MAX
+            };
+            (
+                state.rewrite_retry.due_in(now, at_most, free).is_zero(),
+                state.save_retry.due_in(now, Duration::MAX, free).is_zero(),
+            )
         };
         if may_retry && self.follow_wish() {
             return;
@@ -606,12 +759,10 @@ impl Engine {
         }
         let dirty = shared.stats.dirty.get();
         let age_s = (UnixMillis::now().0 - info.last_save.0) / 1000;
-        let retry_s = (UnixMillis::now().0 - info.last_save_attempt.0) / 1000;
-        let rule = settings.save_rules.iter().find(|(seconds, changes)| {
-            dirty >= *changes
-                && age_s > *seconds as i64
-                && (info.last_save_ok || retry_s > SAVE_RETRY_SECONDS)
-        });
+        let rule = settings
+            .save_rules
+            .iter()
+            .find(|(seconds, changes)| dirty >= *changes && age_s > *seconds as i64 && may_save);
         if let Some((seconds, changes)) = rule {
             tracing::info!("{changes} changes in {seconds} seconds. Saving...");
         }
@@ -624,11 +775,16 @@ impl Engine {
     }
 }
 
-/// Time between two attempts at an automatic compaction, or at healing the log.
+/// Time to the second attempt at an automatic compaction, or at healing the log; it doubles up to the next.
 const REWRITE_RETRY: Duration = Duration::from_secs(1);
+const REWRITE_RETRY_MAX: Duration = Duration::from_secs(60);
 
-/// Time between two attempts at a `save` rule after a failed one.
-const SAVE_RETRY_SECONDS: i64 = 5;
+/// Longest time between two attempts at healing the log.
+const HEAL_RETRY_MAX: Duration = Duration::from_secs(5);
+
+/// The same for `save` rules.
+const SAVE_RETRY: Duration = Duration::from_secs(5);
+const SAVE_RETRY_MAX: Duration = Duration::from_secs(300);
 
 /// A cut, with what was true at that instant.
 struct Cut {

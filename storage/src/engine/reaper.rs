@@ -35,6 +35,7 @@ impl Reaper {
         thread::Builder::new()
             .name("hardtack-reaper".into())
             .spawn(move || {
+                let _guard = crate::AbortOnPanic;
                 for garbage in work {
                     let objects = garbage.objects();
                     let (bytes, databases) = (garbage.bytes(), garbage.databases());

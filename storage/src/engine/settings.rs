@@ -98,6 +98,8 @@ pub struct Settings {
     pub rdb_checksum: bool,
     /// Bytes that a snapshot may hold on to beyond the data before it fails; 0: no limit.
     pub snapshot_memory_limit: u64,
+    /// Bytes of the disk that snapshots leave to the log.
+    pub disk_reserve_bytes: u64,
     /// Name of the RDB file in the data directory.
     pub rdb_name: String,
     /// Testing: delay per key while a snapshot is written.
@@ -133,6 +135,7 @@ impl Default for Settings {
             rdb_compression: true,
             rdb_checksum: true,
             snapshot_memory_limit: 256 << 20,
+            disk_reserve_bytes: 0,
             rdb_name: "dump.rdb".into(),
             rdb_key_delay: Duration::ZERO,
             save_rules: Vec::new(),

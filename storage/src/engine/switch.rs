@@ -14,8 +14,10 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::Duration;
 
+use parking_lot::Mutex;
+
 use super::load::{self, LoadError};
-use super::persist::{BeginError, Ending, SnapshotKind};
+use super::persist::{BeginError, Ending, SnapshotKind, Why};
 use super::{Engine, Place, Shared};
 use crate::keyspace::SnapshotCut;
 use crate::log::{Log, LogOptions, RewriteTicket};
@@ -186,13 +188,29 @@ impl Engine {
         let shared = self.shared();
         let progress = shared.persistence.begin(SnapshotKind::Rewrite, true)?;
         let failed = |error: String| {
-            shared.persistence.end(false);
+            shared.persistence.end(Err(error.clone().into()));
             BeginError::Failed(error)
         };
+        shared.may_begin(false)?;
         let (cut, beginning) = self.cut_log(purpose, &progress).map_err(failed)?;
-        self.spawn("hardtack-rewrite", move |engine| {
-            engine.finish_log(cut, beginning, &progress);
-        })
+        // What was begun is given up if there is no thread to go on with it.
+        let work = Arc::new(Mutex::new(Some((cut, beginning))));
+        let taken = work.clone();
+        let spawned = self.spawn("hardtack-rewrite", move |engine| {
+            let taken = taken.lock().take();
+            if let Some((cut, beginning)) = taken {
+                engine.finish_log(cut, beginning, &progress);
+            }
+        });
+        if spawned.is_err()
+            && let Some((_, beginning)) = work.lock().take()
+        {
+            let Beginning { log, ticket, .. } = beginning;
+            log.abort_rewrite(ticket);
+            shared.beginning.store(None);
+            self.put_away_or_warn(&log);
+        }
+        spawned
     }
 
     /// Makes the log's files, and lets commands append to it from one instant on.
@@ -261,22 +279,25 @@ impl Engine {
             ticket,
             purpose,
         } = beginning;
-        let mut ending = Ending {
-            persistence: &shared.persistence,
-            ok: false,
-        };
+        let mut ending = Ending::of(&shared.persistence);
         let outcome = match shared.write_base(cut, &ticket, progress) {
             Ok(base) => log
                 .commit_rewrite(ticket, base)
                 .map_err(|error| error.to_string()),
             Err(error) => {
                 log.abort_rewrite(ticket);
+                ending.outcome = Err(Why::of(&error));
                 Err(match error.kind() {
                     io::ErrorKind::Interrupted => "it was cancelled".to_owned(),
                     _ => error.to_string(),
                 })
             }
         };
+        if let Err(error) = &outcome
+            && !matches!(&ending.outcome, Err(why) if why.lacks_space)
+        {
+            ending.outcome = Err(error.clone().into());
+        }
         match (outcome, purpose) {
             (Ok(()), Purpose::Keep) => {
                 for notifier in shared.notifiers.lock().iter() {
@@ -285,13 +306,13 @@ impl Engine {
                 // In this order: whoever looks for a log to append to finds it in one place or the other.
                 shared.log.store(Some(log));
                 shared.beginning.store(None);
-                ending.ok = true;
+                ending.outcome = Ok(());
                 tracing::info!(
                     "Background AOF rewrite finished successfully; the append-only log is on"
                 );
             }
             (Ok(()), Purpose::Once) => {
-                ending.ok = true;
+                ending.outcome = Ok(());
                 tracing::info!(
                     "Background AOF rewrite finished successfully; the append-only log stays off"
                 );

@@ -15,8 +15,8 @@
 //!
 //! The file is replaced whole, durably, by `disk::replace_file`. A new file is durable before the manifest names it.
 
-/// The longest manifest that is read: some ten thousand files.
-pub(super) const MANIFEST_BYTES_MAX: u64 = 1 << 20;
+/// The longest manifest that is read: about a million files.
+pub(super) const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 
 const CHECK_PREFIX: &str = "# hardtack crc=";
 

@@ -343,6 +343,27 @@ impl Shared {
         self.marks.fail(failure);
     }
 
+    /// The first of the log's files that is not where it was; `segment`: the present segment counts. Where that cannot be
+    /// said nothing is missing.
+    fn missing_file(&self, segment: bool) -> Option<String> {
+        let lock = self.dir_lock.lock();
+        let lost = |lock: &dyn DiskLock| matches!(lock.is_in_place(), Ok(false));
+        if lock.as_deref().is_some_and(lost) {
+            return Some("the lock file of the data directory".into());
+        }
+        drop(lock);
+        let mut names = vec![self.names.manifest()];
+        if segment {
+            let catalogue = self.catalogue.lock();
+            names.extend(catalogue.segments.last().map(|last| self.path(&last.name)));
+        }
+        let missing = |path: &&PathBuf| matches!(self.disk.metadata(path), Ok(None));
+        names
+            .iter()
+            .find(missing)
+            .map(|path| path.display().to_string())
+    }
+
     /// Writes what is published, on behalf of everybody. True if the log thread has to go on from here.
     fn write(&self, writer: &mut Writer) -> bool {
         self.write_as(writer, false)
@@ -601,6 +622,24 @@ impl Log {
             self.kick();
         }
         self.shared.marks.wait_durable(lsn)
+    }
+
+    /// Looks whether the log's files are where they were; if not, the log fails: nothing that is written to them would be
+    /// found again. Touches the disk.
+    pub fn check_place(&self) {
+        if self.shared.marks.is_failed() {
+            return;
+        }
+        if let Some(missing) = self.shared.missing_file(true) {
+            self.shared.fail(Failure::Gone { missing });
+        }
+    }
+
+    /// Whether the data directory is the one that the log has locked.
+    pub fn holds_directory(&self) -> bool {
+        let lock = self.shared.dir_lock.lock();
+        let lock = lock.as_deref();
+        lock.is_none_or(|lock| !matches!(lock.is_in_place(), Ok(false)))
     }
 
     /// Registers a function that is called once after every advance of a watermark by a background thread, and when the

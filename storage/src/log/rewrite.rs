@@ -59,6 +59,20 @@ pub enum RewriteError {
     },
 }
 
+impl RewriteError {
+    /// Whether it is for lack of space on the disk.
+    pub fn lacks_space(&self) -> bool {
+        match self {
+            RewriteError::Io { error, .. } => matches!(
+                error.kind(),
+                io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+            ),
+            RewriteError::Failed(failure) => matches!(failure, Failure::DiskFull { .. }),
+            _ => false,
+        }
+    }
+}
+
 fn io_error(doing: &'static str) -> impl FnOnce(io::Error) -> RewriteError {
     move |error| RewriteError::Io { doing, error }
 }
@@ -87,6 +101,12 @@ impl RewriteTicket {
     /// The base must hold exactly what the stream says below this position.
     pub fn cut(&self) -> Lsn {
         self.cut
+    }
+
+    /// Whether the base heals a log that has failed, or is its first: writes are refused, or nothing is kept, until it is
+    /// there.
+    pub fn heals(&self) -> bool {
+        self.heals
     }
 
     /// Where to write it, as an RDB file, with a [`FileWriter`](crate::disk::FileWriter) of the log's disk.
@@ -460,6 +480,10 @@ impl Shared {
     }
 
     fn begin_heal(&self) -> Result<Lsn, RewriteError> {
+        // Not in an empty place where the directory was, or where its file system was mounted.
+        if let Some(missing) = self.missing_file(false) {
+            return Err(Failure::Gone { missing }.into());
+        }
         let mut writer = self.writer.lock();
         match self.marks.failure() {
             None => return Err(RewriteError::NotFailed),

@@ -22,8 +22,8 @@ use super::Shared;
 use super::retention::CHECK_INTERVAL;
 use super::segment;
 use super::watermark::Failure;
-use crate::Lsn;
 use crate::disk::DiskFile;
+use crate::{AbortOnPanic, Lsn};
 
 /// When bytes of the log are made durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -225,18 +225,6 @@ pub(super) fn sync_once(shared: &Shared) -> bool {
         Err(e) => {
             shared.fail(Failure::sync("fdatasync of the segment", &e));
             false
-        }
-    }
-}
-
-/// Ends the process if the thread it lives in panics.
-struct AbortOnPanic;
-
-impl Drop for AbortOnPanic {
-    fn drop(&mut self) {
-        if std::thread::panicking() {
-            tracing::error!("log: a background thread panicked; the process ends");
-            std::process::abort();
         }
     }
 }

@@ -1,6 +1,7 @@
 //! The log as a whole, on real directories and on disks that fail.
 
 mod birth;
+mod far;
 mod foreign;
 mod history;
 mod notes;

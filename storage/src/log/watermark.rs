@@ -39,6 +39,15 @@ pub enum Failure {
         /// The system's words.
         error: String,
     },
+    /// Its files are not where they were: what is written to them would not be found again.
+    #[error(
+        "{missing} is not there any more: the data directory was removed, or its file system unmounted. Put it back; or \
+         make it anew, and turn appendonly off and on"
+    )]
+    Gone {
+        /// The first file that was missed.
+        missing: String,
+    },
     /// The log has been closed.
     #[error("the log is closed")]
     Closed,

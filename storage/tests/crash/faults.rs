@@ -1,9 +1,13 @@
 //! A fault befalls each call of a run: no acknowledged write is lost, reads go on, and the log is whole again by itself.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use hardtack_storage::log::{LogStatus, SyncPolicy};
 use hardtack_storage::testing::{CallKind, EDQUOT, EIO, EMFILE, ENOSPC, EROFS, Fault};
 
-use crate::power::{check_run, number, replay, seeds};
+use crate::power::{check_opens, check_run, number, replay, seeds};
+use crate::rows::every_moment;
 use crate::run::{Book, Run};
 use crate::store::new_disk;
 
@@ -137,4 +141,51 @@ fn fault_at_each_call_under_always() {
 #[test]
 fn fault_at_each_call_under_everysec() {
     every_call("fault_at_each_call_under_everysec", SyncPolicy::EverySec);
+}
+
+/// The names that a manifest may have are not used for anything else.
+///
+/// A healing has given base and segment their names, and replaced the manifest; then the sync of the directory fails. Which
+/// manifest is on the disk nobody knows, and the sync of the next healing's base settles it: it is the new one, perhaps.
+/// If that base, which stands for another LSN by now, had the first one's name, the power would have to stay on until the
+/// next manifest is there.
+#[test]
+fn fault_22_numbers_of_files_are_not_used_twice_after_a_failed_switch() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySec] {
+        let disk = new_disk(22);
+        let mut run = Run::begin(&disk, policy, 22, Book::default());
+        for _ in 0..6 {
+            assert!(run.command());
+        }
+        disk.inject(Fault::errno(EIO).on(CallKind::Write).named("segment"));
+        let lost = run.store().line("set not acknowledged");
+        assert!(!run.store().acknowledge(lost.lsn));
+        run.note_data();
+        let (failing, armed) = (disk.clone(), AtomicBool::new(true));
+        disk.set_hook(Some(Arc::new(move |call| {
+            let is_manifest = call.path.to_string_lossy().ends_with(".manifest");
+            if call.kind == CallKind::Rename && is_manifest && armed.swap(false, Ordering::SeqCst) {
+                failing.inject(Fault::errno(EIO).on(CallKind::SyncDir));
+            }
+        })));
+        assert!(
+            !run.rewrite(),
+            "the healing fails when its manifest has its name"
+        );
+        assert_ne!(run.store().log().status(), LogStatus::Ok);
+        // What happens in memory meanwhile, such as expiry, moves the stream on.
+        run.store().line("set between healings");
+        run.note_data();
+        run.store().take_turns(&disk);
+        assert!(run.rewrite(), "healed");
+        assert!(run.command());
+        every_moment(&run, |tape, expected| {
+            for seed in 0..4 {
+                if let Err(error) = check_opens(&tape.crash(seed), expected) {
+                    panic!("{policy:?}, step {}, seed {seed}: {error}", tape.position());
+                }
+            }
+        });
+        run.restart();
+    }
 }

@@ -37,13 +37,17 @@
 //! | `faults` | runs with a fault at each call |
 //! | `rows` | one test for each row of the table of faults that is about disks |
 //! | `accepted` | power cuts while damage is accepted with `recover=prefix` |
+//! | `slow` | disks that are slow or hang, and processes that die meanwhile |
+//! | `gone` | what is gone and must not come back; disks nearly full, and directories that are gone |
 //! | `sabotage` | syncs that are lost: the tests above must notice |
 
 mod accepted;
 mod faults;
+mod gone;
 mod history;
 mod power;
 mod rows;
 mod run;
 mod sabotage;
+mod slow;
 mod store;

@@ -1,4 +1,5 @@
-//! One test for each fault of disks that is expected to happen: what it does, and what a user sees of it.
+//! One test for each fault of disks that is expected to happen: what it does, and what a user sees of it (`slow`, `gone` and
+//! `accepted` have more).
 //!
 //! | row | fault | what is expected |
 //! |---|---|---|
@@ -62,7 +63,7 @@ pub fn open_roomy(disk: &SimDisk, policy: SyncPolicy) -> Store {
 }
 
 /// Writes `key{n}`, acknowledged, each in a frame of its own.
-fn put(store: &mut Store, n: usize) {
+pub fn put(store: &mut Store, n: usize) {
     let answer = store.line(&format!("set key{n} value{n}"));
     assert!(store.acknowledge(answer.lsn), "write {n}");
     store.settle();
@@ -140,7 +141,7 @@ pub fn frames(bytes: &[u8]) -> Vec<usize> {
 }
 
 /// The start is refused, with words about it that name `path`, and changes nothing.
-fn refused(disk: &SimDisk, path: &Path) -> String {
+pub fn refused(disk: &SimDisk, path: &Path) -> String {
     let before: Vec<_> = files(disk, "")
         .iter()
         .map(|path| read(disk, path))
@@ -166,7 +167,7 @@ fn run(policy: SyncPolicy, seed: u64) -> Run {
 }
 
 /// Does something with every moment of a run.
-fn every_moment(run: &Run, mut look: impl FnMut(&Tape, &Expected<'_>)) {
+pub fn every_moment(run: &Run, mut look: impl FnMut(&Tape, &Expected<'_>)) {
     let mut tape = run.disk.tape().expect("runs are recorded");
     loop {
         let expected = Expected {
@@ -721,7 +722,7 @@ fn fault_27_flipped_bits_in_the_middle_are_refused_with_file_and_offset() {
     }
 }
 
-fn closed_copy(disk: &SimDisk) -> SimDisk {
+pub fn closed_copy(disk: &SimDisk) -> SimDisk {
     let copy = new_disk(0);
     SimDisk::copy_dir(disk, Path::new(DIR), &copy, Path::new(DIR)).unwrap();
     copy

@@ -489,6 +489,7 @@ impl Disk for SimDisk {
         Ok(Box::new(SimLock {
             disk: self.clone(),
             node,
+            path: path.to_path_buf(),
         }))
     }
 
@@ -501,9 +502,15 @@ impl Disk for SimDisk {
 struct SimLock {
     disk: SimDisk,
     node: NodeId,
+    path: PathBuf,
 }
 
-impl DiskLock for SimLock {}
+impl DiskLock for SimLock {
+    fn is_in_place(&self) -> io::Result<bool> {
+        let body = self.disk.call(CallKind::Metadata, &self.path)?;
+        Ok(body.find(&self.path)? == Some(self.node))
+    }
+}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
