@@ -9,16 +9,10 @@
 //!
 //! A tool is a variant of `Tool` with its arguments, and a function that returns `Result<Verdict, Failure>`.
 
-#[allow(dead_code, reason = "the text side is for tools to come")]
 pub mod bytes;
 mod check;
 mod log;
-#[allow(dead_code, reason = "the text side is for tools to come")]
 pub mod out;
-#[allow(
-    dead_code,
-    reason = "bars without output beside them are for tools to come"
-)]
 pub mod progress;
 mod rdb;
 mod restore;

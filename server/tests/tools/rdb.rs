@@ -366,6 +366,20 @@ fn convert_makes_no_file_from_a_damaged_one() {
             .stderr
             .contains("6..=13")
     );
+    // The commands behind the RDB would be lost.
+    let mixed = dir.path().join("made.rdb");
+    let mut bytes = fs::read(testdata("packed_v10.rdb")).expect("test data");
+    bytes.extend_from_slice(b"*1\r\n$8\r\nFLUSHALL\r\n");
+    fs::write(&mixed, &bytes).expect("a file");
+    let ended = convert(&mixed, &to, "10", &[]).with_code(2);
+    assert!(ended.stderr.contains("goes on behind the RDB"), "{ended:?}");
+    diff(&mixed, &mixed, &[]).with_code(2);
+    assert!(
+        dump(&mixed, &[])
+            .with_code(0)
+            .stderr
+            .contains("18 bytes follow")
+    );
     let mut names: Vec<_> = fs::read_dir(dir.path())
         .expect("the directory")
         .map(|entry| entry.expect("an entry").file_name())

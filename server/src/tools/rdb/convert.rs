@@ -76,8 +76,8 @@ pub fn run(args: &Args) -> Result<Verdict, Failure> {
             args.to.display()
         )));
     }
-    if let Err(error) = input.checksum() {
-        return input.refuse(error);
+    if let Some(verdict) = input.refusal()? {
+        return Ok(verdict);
     }
     let temporary = Temporary::create(&args.to)?;
     let mut convert = Convert {

@@ -62,8 +62,8 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Verdict, Failure> {
     let (a, b) = (Input::open(&args.a)?, Input::open(&args.b)?);
     for input in [&a, &b] {
-        if let Err(error) = input.checksum() {
-            return input.refuse(error);
+        if let Some(verdict) = input.refusal()? {
+            return Ok(verdict);
         }
     }
     let mut diff = Diff {

@@ -51,6 +51,19 @@ impl Input {
         rdb::verify_slice(&self.view).map(|(checksum, _)| checksum)
     }
 
+    /// The end of a tool that needs a sound RDB file and nothing else, if this is none.
+    pub fn refusal(&self) -> Result<Option<Verdict>, Failure> {
+        match rdb::verify_slice(&self.view) {
+            Err(error) => self.refuse(error).map(Some),
+            Ok((_, bytes)) if bytes < self.view.len() as u64 => Err(Failure::new(format!(
+                "{} goes on behind the RDB that it begins with ({} bytes): an append-only file?",
+                self.path.display(),
+                self.view.len() as u64 - bytes
+            ))),
+            Ok(_) => Ok(None),
+        }
+    }
+
     /// The end of a tool that can do nothing with such a file.
     pub fn refuse(&self, error: RdbError) -> Result<Verdict, Failure> {
         let flaw = self.flaw(error);
