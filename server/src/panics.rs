@@ -33,7 +33,7 @@ pub fn end_the_process() {
             let trace = Backtrace::force_capture().to_string();
             // On another thread: this one may hold what the log needs. It must not wait for long.
             let report = thread::Builder::new().spawn(move || {
-                tracing::error!("Guru Meditation: {reason}{place}");
+                tracing::error!("Panic: {reason}{place}");
                 tracing::error!(
                     "The thread {name} has panicked, and the process ends. What was acknowledged is in the log."
                 );

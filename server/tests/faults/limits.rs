@@ -147,7 +147,7 @@ fn a_thread_that_panics_ends_the_server_and_loses_nothing() {
     assert_eq!(status.signal(), Some(libc::SIGABRT), "{status}");
     let said = server.log();
     for part in [
-        "Guru Meditation: DEBUG PANIC was asked for",
+        "Panic: DEBUG PANIC was asked for",
         "The thread hardtack-io-",
         "has panicked, and the process ends",
     ] {
