@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{Ended, hardtack};
-use crate::support::{Kind, Server, redis_tool};
+use crate::support::{Client, Kind, Server, redis_tool};
 
 /// A file of the RDB reader's own tests; [`storage/src/rdb/foreign_tests.rs`] says what is in each.
 pub fn testdata(name: &str) -> PathBuf {
@@ -475,4 +475,47 @@ fn redis_loads_what_convert_made() {
         fs::copy(&to, &saved).expect("a copy");
         diff(&expected, &saved, &[]).with_code(0);
     }
+}
+
+/// Streams with consumers and entries that wait for them, and function libraries, pass through conversions as they are.
+#[test]
+#[ignore = "needs redis-server 7 on PATH"]
+fn redis_finds_its_streams_and_functions_after_a_conversion() {
+    let mut redis = Server::start(Kind::Redis, &[("appendonly", "no")]);
+    let mut client = redis.client();
+    for number in 1..=300 {
+        client.ok(&format!(
+            "XADD stream {number}-1 field{number} value same {number}"
+        ));
+    }
+    client.ok("XGROUP CREATE stream group 0");
+    client.ok("XGROUP CREATE stream idle $");
+    client.ok("XREADGROUP GROUP group one COUNT 20 STREAMS stream >");
+    client.ok("XREADGROUP GROUP group two COUNT 5 STREAMS stream >");
+    client.ok("XDEL stream 7-1");
+    let code = "#!lua name=lib\nredis.register_function('f', function() return 1 end)";
+    assert!(!client.call(&["FUNCTION", "LOAD", code]).is_error());
+    client.ok("SET last v");
+    let questions = [
+        "XRANGE stream - +",
+        "XPENDING stream group",
+        "XINFO GROUPS stream",
+    ];
+    let answers = |client: &mut Client| questions.map(|question| client.ok(question));
+    let expected = answers(&mut client);
+    client.ok("SAVE");
+    redis.kill();
+    let file = redis.data_dir().join("dump.rdb");
+    let lines = dump(&file, &[]).with_code(0).json_lines();
+    assert_eq!(line(&lines, "stream")["type"], "stream");
+    assert_eq!(line(&lines, "last")["value"], "v");
+    for version in ["13", "10"] {
+        let before = fs::read(&file).expect("the file");
+        convert(&file, &file, version, &["--force"]).with_code(0);
+        assert_ne!(before, fs::read(&file).expect("the file"));
+    }
+    redis.restart();
+    let mut client = redis.client();
+    assert_eq!(answers(&mut client), expected);
+    assert_eq!(client.ok("FCALL f 0").integer(), 1);
 }
