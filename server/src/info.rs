@@ -420,6 +420,7 @@ fn persistence(page: &mut Page<'_>) {
         );
         page.field("log_history_segments", history.kept_segments);
         page.field("log_history_bytes", history.kept_bytes);
+        page.field("log_restorable_from_lsn", history.restorable_from.0);
     }
 }
 

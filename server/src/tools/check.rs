@@ -2,6 +2,7 @@
 //!
 //! The judging is the storage's (`inspect`), with the code that a start uses; this module tells it to people and programs.
 
+use std::io::IsTerminal;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,7 +12,7 @@ use hardtack_storage::disk::{Disk, RealDisk};
 use hardtack_storage::inspect::{
     self, CommandContents, FileSurvey, LogSurvey, LoneFile, LoneKind, RdbContents, Survey, Verdict,
 };
-use hardtack_storage::log::{FileDamage, FileRole, Judgement};
+use hardtack_storage::log::{FileDamage, FileRole, Judgement, RepairStep, Repaired};
 use serde_json::{Value, json};
 
 use super::out::Out;
@@ -22,29 +23,60 @@ use super::{Failure, Verdict as Outcome};
 /// Verifies every frame, base and RDB file, and says what is there, what is damaged and what would be lost.
 ///
 /// PATH is a data directory, a directory with a log, a manifest, a segment, an append-only file or an RDB file; Redis's
-/// are read as well as Hardtack's. Nothing is changed. A server may be at work on the directory: then the end of the last
+/// are read as well as Hardtack's. Nothing is changed, unless --repair is given. A server may be at work on the directory: then the end of the last
 /// segment, which it is writing, is not taken for damage.
+///
+/// --repair makes of a damaged log one that a server starts on. Nothing is deleted: what is cut off is kept in a file beside
+/// it (.torn-, .damaged-). A torn tail is cut off, as a start does by itself; at other damage the log ends, and what is behind
+/// is set aside; a damaged manifest is made anew from the files; in the place of a damaged base an older one is put, if the
+/// history that is kept goes back to one. The directory is locked meanwhile. Files without a log are not repaired.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Exit codes:
-  0  everything is sound
+  0  everything is sound (with --repair: now)
   1  something is damaged, or a start would cut off a tail that was never synced
-  2  it could not be checked: nothing is there, or it cannot be read")]
+  2  it could not be checked or repaired: nothing is there, it cannot be read, it is in use, nobody has agreed")]
 pub struct Command {
     /// What to check
     path: PathBuf,
     /// One JSON document instead of text
     #[arg(long)]
     json: bool,
+    /// Repair what can be repaired; asks first
+    #[arg(long)]
+    repair: bool,
+    /// Do not ask before repairing
+    #[arg(long, requires = "repair")]
+    yes: bool,
 }
 
 /// Runs the tool.
 pub fn run(command: Command) -> Result<Outcome, Failure> {
     let disk: Arc<dyn Disk> = Arc::new(RealDisk);
-    let found = survey(&disk, &command.path)?;
+    let mut found = survey(&disk, &command.path)?;
     let mut out = Out::new();
+    let mut repaired = Vec::new();
+    if command.repair && !found.is_sound() {
+        if !command.json {
+            print(&mut out, &command.path, &found)?;
+            out.flush()?;
+        }
+        agree(&found, command.yes)?;
+        for log in found.logs.iter().filter(|log| !log.is_sound()) {
+            let done = repair(&disk, log)?;
+            if !command.json {
+                print_repair(&mut out, log, &done)?;
+            }
+            repaired.push((log.dir.clone(), done));
+        }
+        found = survey(&disk, &command.path)?;
+    }
     if command.json {
-        out.json(&json_of(&found))?;
+        let mut document = json_of(&found);
+        if command.repair {
+            document["repaired"] = repaired.iter().map(repair_json).collect();
+        }
+        out.json(&document)?;
     } else {
         print(&mut out, &command.path, &found)?;
     }
@@ -52,6 +84,120 @@ pub fn run(command: Command) -> Result<Outcome, Failure> {
     Ok(match found.is_sound() {
         true => Outcome::Fine,
         false => Outcome::NotFine,
+    })
+}
+
+/// Sees to it that the repair is wanted.
+fn agree(found: &Survey, yes: bool) -> Result<(), Failure> {
+    if let Some(log) = found.logs.iter().find(|log| log.is_live) {
+        return Err(Failure::new(format!(
+            "a server is at work on {}: stop it before repairing",
+            log.dir.display()
+        )));
+    }
+    if yes || found.logs.iter().all(LogSurvey::is_sound) {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        return Err(Failure::new(
+            "not repaired: there is no terminal to ask on, and --yes was not given",
+        ));
+    }
+    eprint!("Repair as --help describes? What is cut off is kept. [y/N] ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    match (read, answer.trim().to_ascii_lowercase().as_str()) {
+        (Ok(_), "y" | "yes") => Ok(()),
+        _ => Err(Failure::new("not repaired")),
+    }
+}
+
+fn repair(disk: &Arc<dyn Disk>, log: &LogSurvey) -> Result<Repaired, Failure> {
+    let progress = Progress::new("Repairing", bytes_below(&log.dir), Unit::Bytes);
+    let mut done = 0;
+    inspect::repair_log(disk, log, &mut |bytes| {
+        done += bytes;
+        progress.set(done);
+    })
+    .map_err(|error| Failure::new(format!("cannot repair {}: {error}", log.dir.display())))
+}
+
+fn print_repair(out: &mut Out, log: &LogSurvey, done: &Repaired) -> Result<(), Failure> {
+    out.line(format_args!("Repair of {}", log.dir.display()))?;
+    if done.steps.is_empty() {
+        out.line("  There was nothing to do: a start does not depend on what is damaged.")?;
+    }
+    for step in &done.steps {
+        out.line(format_args!("  {}", step_words(step)))?;
+    }
+    out.line(format_args!(
+        "  The log now holds LSN {} to {}.",
+        done.base_lsn, done.end
+    ))
+}
+
+fn step_words(step: &RepairStep) -> String {
+    let kept = |aside: &Option<PathBuf>| match aside {
+        Some(aside) => format!("; the damaged one is kept as {}", aside.display()),
+        None => String::new(),
+    };
+    match step {
+        RepairStep::ManifestMade { aside } => format!("Made a new manifest{}.", kept(aside)),
+        RepairStep::OlderBase { base, aside } => format!(
+            "Went back to the base {} and the history behind it{}.",
+            base.display(),
+            kept(aside)
+        ),
+        RepairStep::Cut(cut) => format!(
+            "Cut {} bytes off {} at byte {} (LSN {}), kept in {}; what followed is set aside.",
+            cut.bytes,
+            cut.segment.display(),
+            cut.position,
+            cut.lsn,
+            cut.kept_as.display()
+        ),
+        RepairStep::SetAside { reason, files } => {
+            let files = files.iter().map(|file| file.display().to_string());
+            let files: Vec<String> = files.collect();
+            match files.is_empty() {
+                true => format!("Ended the log: {reason}."),
+                false => format!("Ended the log: {reason}. Set aside: {}.", files.join(", ")),
+            }
+        }
+    }
+}
+
+fn repair_json((dir, done): &(PathBuf, Repaired)) -> Value {
+    let path = |path: &PathBuf| path.display().to_string();
+    let steps = done.steps.iter().map(|step| match step {
+        RepairStep::ManifestMade { aside } => json!({
+            "step": "manifest_made",
+            "aside": aside.as_ref().map(path),
+        }),
+        RepairStep::OlderBase { base, aside } => json!({
+            "step": "older_base",
+            "base": path(base),
+            "aside": aside.as_ref().map(path),
+        }),
+        RepairStep::Cut(cut) => json!({
+            "step": "cut",
+            "file": path(&cut.segment),
+            "offset": cut.position,
+            "lsn": cut.lsn.0,
+            "bytes": cut.bytes,
+            "aside": path(&cut.kept_as),
+        }),
+        RepairStep::SetAside { reason, files } => json!({
+            "step": "set_aside",
+            "reason": reason,
+            "files": files.iter().map(path).collect::<Vec<_>>(),
+        }),
+    });
+    json!({
+        "dir": dir.display().to_string(),
+        "steps": steps.collect::<Vec<_>>(),
+        "base_lsn": done.base_lsn.0,
+        "end_lsn": done.end.0,
     })
 }
 
@@ -137,8 +283,8 @@ fn print_log(out: &mut Out, log: &LogSurvey) -> Result<(), Failure> {
 }
 
 fn unnamed_words(name: &str) -> &'static str {
-    if name.contains(".torn-") {
-        "cut off by a start, kept for you"
+    if name.contains(".torn-") || name.contains(".damaged-") {
+        "cut off or set aside, kept for you"
     } else if name.starts_with("temp-") {
         "unfinished, the next start removes it"
     } else {
@@ -285,7 +431,7 @@ fn print_verdict(out: &mut Out, log: &LogSurvey) -> Result<(), Failure> {
                     ))?;
                     print_loss(out, "Going on from there would set aside", prefix)
                 }
-                None => out.line("  Nothing can be kept by cutting off the rest."),
+                None => out.line("  Cutting off what is behind does not help here."),
             }
         }
     }

@@ -556,3 +556,147 @@ fn redis_starts_on_what_was_restored() {
     assert_eq!(client.call(&["LLEN", "list"]).integer(), 9);
     server.stop();
 }
+
+/// Whether everything that was in the files is still somewhere.
+fn assert_kept(
+    before: &BTreeMap<PathBuf, Vec<u8>>,
+    after: &BTreeMap<PathBuf, Vec<u8>>,
+    what: &str,
+) {
+    for (path, bytes) in before {
+        let name = path.file_name().unwrap().to_str().unwrap();
+        // The record of sums and the lock are made anew at will.
+        if name.ends_with(".sums") || name.ends_with(".idx") || name.ends_with(".lock") {
+            continue;
+        }
+        let whole = after.values().any(|found| found == bytes);
+        let torn = |(other, tail): (&PathBuf, &Vec<u8>)| {
+            let other = other.file_name().unwrap().to_str().unwrap();
+            let head = after.get(path).cloned().unwrap_or_default();
+            other.starts_with(&format!("{name}.torn-")) && [&head[..], tail].concat() == *bytes
+        };
+        let manifest = name.ends_with(".manifest");
+        assert!(
+            manifest || whole || after.iter().any(torn),
+            "{what}: {name}"
+        );
+    }
+}
+
+#[test]
+fn repair_keeps_what_is_good_and_deletes_nothing() {
+    let server = stopped();
+    let dir = server.data_dir();
+    let log = dir.join("appendonlydir");
+    let original = contents(&dir);
+    let (_, sound) = check(&dir);
+    let segments = named(&sound, "segment");
+    let base = named(&sound, "base").remove(0);
+    assert_eq!(named(&sound, "old_base").len(), 1, "{sound}");
+    let manifest = log.join("appendonly.aof.manifest");
+    let change = |name: &str, change: &dyn Fn(&mut Vec<u8>)| {
+        let path = log.join(name);
+        let mut bytes = fs::read(&path).unwrap();
+        change(&mut bytes);
+        fs::write(path, bytes).unwrap();
+    };
+    // What is done, and how many keys there are afterwards.
+    type Harm<'a> = Box<dyn Fn() + 'a>;
+    let harms: [(&str, Harm<'_>, &str, std::ops::RangeInclusive<i64>); 8] = [
+        (
+            "a bit flips in the middle",
+            Box::new(|| {
+                change(&segments[0], &|bytes| {
+                    let at = bytes.len() / 2;
+                    bytes[at] ^= 1;
+                });
+            }),
+            "cut",
+            21..=39,
+        ),
+        (
+            "the tail is torn",
+            Box::new(|| {
+                change(segments.last().unwrap(), &|bytes| {
+                    bytes.truncate(bytes.len() - 5);
+                });
+            }),
+            "cut",
+            41..=41,
+        ),
+        (
+            "the base is truncated",
+            Box::new(|| change(&base, &|bytes| bytes.truncate(bytes.len() / 2))),
+            "older_base",
+            41..=41,
+        ),
+        (
+            "the base is gone",
+            Box::new(|| fs::remove_file(log.join(&base)).unwrap()),
+            "older_base",
+            41..=41,
+        ),
+        (
+            "the first segment is gone",
+            Box::new(|| fs::remove_file(log.join(&segments[0])).unwrap()),
+            "set_aside",
+            20..=20,
+        ),
+        (
+            "the last segment is gone",
+            Box::new(|| fs::remove_file(log.join(segments.last().unwrap())).unwrap()),
+            "set_aside",
+            40..=40,
+        ),
+        (
+            "the manifest is flipped",
+            Box::new(|| change("appendonly.aof.manifest", &|bytes| bytes[50] ^= 1)),
+            "manifest_made",
+            41..=41,
+        ),
+        (
+            "the manifest is gone",
+            Box::new(|| fs::remove_file(&manifest).unwrap()),
+            "manifest_made",
+            41..=41,
+        ),
+    ];
+    for (what, harm, step, keys) in harms {
+        harm();
+        let spoilt = contents(&dir);
+        let refused = tool(&["check"], &dir, &["--repair"]).with_code(2);
+        assert!(refused.stderr.contains("--yes"), "{what}: {refused:?}");
+        assert!(contents(&dir) == spoilt, "{what}: repaired unasked");
+        let ended = tool(&["check"], &dir, &["--repair", "--yes", "--json"]);
+        let report = ended.with_code(0).json_lines().remove(0);
+        assert_eq!(report["repaired"][0]["steps"][0]["step"], step, "{what}");
+        assert_kept(&spoilt, &contents(&dir), what);
+        let again = tool(&["check"], &dir, &["--repair", "--yes"]).with_code(0);
+        assert!(!again.stdout.contains("Repair of"), "{what}: {again:?}");
+        {
+            let mut again = Server::start_on(Kind::Hardtack, &server, &[]);
+            let mut client = again.client();
+            let mut count = client.call(&["DBSIZE"]).integer();
+            client.call(&["SELECT", "5"]);
+            count += client.call(&["DBSIZE"]).integer();
+            assert!(keys.contains(&count), "{what}: {count} keys");
+            drop(client);
+            again.stop_cleanly();
+        }
+        for path in contents(&dir).keys() {
+            fs::remove_file(path).unwrap();
+        }
+        for (path, bytes) in &original {
+            fs::write(path, bytes).unwrap();
+        }
+    }
+    // Not beside a server.
+    let running = Server::start_on(Kind::Hardtack, &server, &[]);
+    change(&base, &|bytes| bytes[20] ^= 1);
+    let refused = tool(&["check"], &dir, &["--repair", "--yes"]).with_code(2);
+    assert!(
+        refused.stderr.contains("a server is at work"),
+        "{refused:?}"
+    );
+    drop(running);
+}

@@ -21,6 +21,7 @@ use super::session::Session;
 use super::{Engine, Options, Shared, Worker};
 use crate::command::{self, Reply};
 use crate::disk::Disk;
+use crate::inspect::read_rdb_header;
 use crate::keyspace::ExclusiveGate;
 use crate::log::{
     BaseLoaded, Log, LogOptions, OpenError, RecoveryReport, ReplayError, ReplayTarget, SingleFile,
@@ -273,6 +274,11 @@ impl ReplayTarget for Loader<'_> {
             lsn: loaded.lsn,
             rdb_bytes: Some(loaded.bytes),
         })
+    }
+
+    fn base_lsn(&mut self, path: &Path) -> Option<Lsn> {
+        let header = read_rdb_header(&*self.shared.options.disk, path);
+        header.ok()?.lsn
     }
 
     fn begin_file(&mut self) {

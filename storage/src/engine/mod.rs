@@ -14,6 +14,8 @@ mod reaper;
 mod registry;
 mod reload;
 mod restore;
+#[cfg(test)]
+mod restore_tests;
 mod retry;
 mod session;
 mod settings;

@@ -116,6 +116,10 @@ impl ReplayTarget for Counter<'_> {
         }
     }
 
+    fn base_lsn(&mut self, path: &Path) -> Option<Lsn> {
+        read_rdb_header(&*self.disk, path).ok()?.lsn
+    }
+
     fn replay(
         &mut self,
         payload: &[u8],

@@ -2,7 +2,7 @@
 //! of it.
 //!
 //! Everything here reads with the same code as a start does, changes nothing on the disk and takes no lock; so it works
-//! beside a server. `log::LogFiles` has the reading of a log's files, this module joins it with what the files mean.
+//! beside a server. The one exception is `repair_log`, which locks the directory. `log::LogFiles` has the reading of a log's files, this module joins it with what the files mean.
 //!
 //! | file | what it is for |
 //! |---|---|
@@ -23,5 +23,6 @@ pub use contents::{CommandContents, OnBytes, RdbContents, RdbDamage};
 pub(crate) use stream::Splitter;
 pub use stream::{LoggedCommand, OnCommand, Place, StreamError, Stretch, Tail, commands};
 pub use survey::{
-    FileSurvey, LogSurvey, LoneFile, LoneKind, Survey, SurveyError, Verdict, logs_in, survey,
+    FileSurvey, LogSurvey, LoneFile, LoneKind, Survey, SurveyError, Verdict, logs_in, repair_log,
+    survey,
 };

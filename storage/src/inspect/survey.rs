@@ -10,7 +10,7 @@ use super::contents::{CommandContents, Counter, OnBytes, RdbContents, RdbDamage}
 use crate::disk::Disk;
 use crate::log::{
     FileDamage, FileRole, Judgement, LogFile, LogFiles, LogOptions, OpenError, RecoverMode,
-    SegmentReading, load_single_file, read_lone_segment,
+    Repaired, SegmentReading, load_single_file, read_lone_segment, repair,
 };
 use crate::{Lsn, UnixMillis};
 
@@ -286,6 +286,36 @@ pub fn survey_log(
         thread::sleep(PAUSE);
     }
     unreachable!("the last attempt returns")
+}
+
+/// Repairs a log of a survey, in place; see [`crate::log::repair`].
+///
+/// # Errors
+/// [`OpenError`].
+pub fn repair_log(
+    disk: &Arc<dyn Disk>,
+    log: &LogSurvey,
+    on_bytes: OnBytes<'_>,
+) -> Result<Repaired, OpenError> {
+    let dir = disk_path(&log.dir);
+    let (Some(data_dir), Some(name)) = (dir.parent(), dir.file_name()) else {
+        return Err(OpenError::NoLog(dir));
+    };
+    let options = LogOptions {
+        dir_name: name.to_string_lossy().into_owned(),
+        file_name: log.prefix.clone(),
+        ..LogOptions::default()
+    };
+    let mut counter = Counter::new(disk.clone(), on_bytes);
+    repair(disk.clone(), data_dir, options, &mut counter)
+}
+
+/// A path with a parent and a name, also for `.`.
+fn disk_path(dir: &Path) -> PathBuf {
+    match (dir.parent(), dir.file_name()) {
+        (Some(parent), Some(_)) if !parent.as_os_str().is_empty() => dir.to_owned(),
+        _ => dir.canonicalize().unwrap_or_else(|_| dir.to_owned()),
+    }
 }
 
 /// A log whose manifest cannot be read.

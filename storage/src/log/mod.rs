@@ -24,6 +24,7 @@
 //! | `rewrite` | rotation, compaction and healing |
 //! | `retention` | which segments below the base stay |
 //! | `birth` | a log that begins beside the commands |
+//! | `repair` | what no start accepts, without starting it |
 //! | `recovery`, `scan`, `foreign` | start-up: the cases, frames of a file, files of other servers |
 //! | `reader` | the stream from any kept position |
 //! | `files`, `follow` | the log's files for whoever takes no part in it; new frames as they come |
@@ -46,6 +47,7 @@ mod manifest;
 mod meta;
 mod reader;
 mod recovery;
+mod repair;
 mod retention;
 mod rewrite;
 mod ring;
@@ -73,6 +75,7 @@ use crate::{DbIndex, Lsn};
 
 use manifest::Manifest;
 use meta::SegmentIndex;
+use retention::OldBase;
 use ring::{Ring, RingAppender};
 use segment::{Names, Prepared};
 use sums::SealedFile;
@@ -92,6 +95,7 @@ pub use recovery::{
     BaseLoaded, Corruption, CutTail, Damage, Loss, OpenError, RecoverMode, RecoveryReport,
     ReplayError, ReplayTarget,
 };
+pub use repair::{RepairStep, Repaired, repair};
 pub use retention::{History, Retention};
 pub use rewrite::{RewriteError, RewriteTicket};
 pub use ring::{RECORD_BYTES_MAX, ring_bytes};
@@ -216,6 +220,8 @@ struct Catalogue {
     /// Position that the base stands for.
     base_lsn: Lsn,
     base_bytes: u64,
+    /// Bases of before that are kept, oldest first.
+    old_bases: Vec<OldBase>,
     /// Indexes that wait to be written beside their segments.
     indexes: Vec<(String, SegmentIndex)>,
     /// Numbers of the next base and segment. None is used twice in the life of a log: after a replacement of the

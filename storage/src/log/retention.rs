@@ -5,6 +5,11 @@
 //! numbers. redis-server deletes what is named so when it starts on the directory, as it does with its own left-overs:
 //! what it then writes would not join that history anyway.
 //!
+//! Bases that were replaced are history too: going back to before the present base needs an older one to begin with. They
+//! count against the same limit, and are worth their space only while every segment behind them is kept. A base close to
+//! its neighbours adds little, so it goes at once: where the log between the base before it and the one after it is shorter
+//! than a quarter of the limit, or than twice its own size.
+//!
 //! What is kept has no gap and reaches up to the base. It is let go from the old end, by size and by age, when the base
 //! changes, when a segment is sealed, and about every [`CHECK_INTERVAL`]. A file of history that is missing or damaged
 //! does not stop a start: nothing of the data is in it. It ends the history there.
@@ -41,30 +46,71 @@ impl Default for Retention {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HistoryFile {
     pub bytes: u64,
+    /// Where it begins.
+    pub start: Lsn,
     /// When the next one was begun, where that is known.
     pub until: Option<UnixMillis>,
 }
 
-/// How many of the oldest files are let go. What is kept has no gap: it is a suffix.
-pub(super) fn files_to_drop(
+/// A base of before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct OldBase {
+    pub name: String,
+    pub lsn: Lsn,
+    pub bytes: u64,
+}
+
+/// Which of the old bases are far enough from their neighbours, the last of which is the present base. Oldest first.
+fn spaced_out(bases: &[OldBase], base_lsn: Lsn, limit: u64) -> Vec<&OldBase> {
+    let mut kept: Vec<&OldBase> = Vec::new();
+    for (index, base) in bases.iter().enumerate() {
+        let next = bases.get(index + 1).map_or(base_lsn, |next| next.lsn);
+        let far = kept.last().is_none_or(|before| {
+            let gap = next.0.saturating_sub(before.lsn.0);
+            gap > (limit / 4).max(base.bytes.saturating_mul(2))
+        });
+        if base.lsn < base_lsn && far {
+            kept.push(base);
+        }
+    }
+    kept
+}
+
+/// How many of the oldest files are let go, and the names of the old bases that stay. What is kept has no gap: it is a
+/// suffix.
+pub(super) fn let_go(
     history: &[HistoryFile],
+    bases: &[OldBase],
+    base_lsn: Lsn,
     retention: &Retention,
     now: UnixMillis,
-) -> usize {
+) -> (usize, Vec<String>) {
     let oldest = retention.age.map(|age| {
         now.0
             .saturating_sub(age.as_millis().min(i64::MAX as u128) as i64)
     });
-    let mut kept_bytes = 0u64;
-    let kept = history.iter().rev().take_while(|file| {
-        kept_bytes = kept_bytes.saturating_add(file.bytes);
+    let bases = spaced_out(bases, base_lsn, retention.bytes);
+    let mut kept_bases = Vec::new();
+    let mut room = retention.bytes;
+    let mut dropped = history.len();
+    for file in history.iter().rev() {
         let too_old = match (file.until, oldest) {
             (Some(until), Some(oldest)) => until.0 < oldest,
             _ => false,
         };
-        kept_bytes <= retention.bytes && !too_old
-    });
-    history.len() - kept.count()
+        if file.bytes > room || too_old {
+            break;
+        }
+        dropped -= 1;
+        room -= file.bytes;
+        if let Some(base) = bases.iter().find(|base| base.lsn == file.start)
+            && base.bytes <= room
+        {
+            room -= base.bytes;
+            kept_bases.push(base.name.clone());
+        }
+    }
+    (dropped, kept_bases)
 }
 
 /// What can be read of the past.
@@ -76,8 +122,10 @@ pub struct History {
     pub since: Option<UnixMillis>,
     /// Segments below the base.
     pub kept_segments: usize,
-    /// Their size.
+    /// Their size, with that of old bases.
     pub kept_bytes: u64,
+    /// The oldest position that the data can be taken back to: that of the oldest base.
+    pub restorable_from: Lsn,
 }
 
 impl Log {
@@ -104,7 +152,16 @@ impl Log {
                 .find(|segment| segment.framed.is_some_and(|framed| framed.lsn >= from))
                 .and_then(|segment| segment.since),
             kept_segments: kept.len(),
-            kept_bytes: kept.iter().map(|segment| segment.bytes).sum(),
+            kept_bytes: kept.iter().map(|segment| segment.bytes).sum::<u64>()
+                + catalogue
+                    .old_bases
+                    .iter()
+                    .map(|base| base.bytes)
+                    .sum::<u64>(),
+            restorable_from: catalogue
+                .old_bases
+                .first()
+                .map_or(catalogue.base_lsn, |base| base.lsn),
         }
     }
 }
@@ -148,7 +205,7 @@ impl Shared {
         !self.catalogue.lock().manifest.history.is_empty()
     }
 
-    /// Lets go of history: old bases at once, segments as far as the limits say. Errors leave files for later.
+    /// Lets go of history as far as the limits say. Errors leave files for later.
     pub(super) fn apply_retention(&self) {
         let retention = *self.retention.lock();
         let dropped = {
@@ -164,6 +221,7 @@ impl Shared {
             let files: Vec<HistoryFile> = (0..segments.len())
                 .map(|index| HistoryFile {
                     bytes: segments[index].bytes,
+                    start: segments[index].start,
                     until: catalogue
                         .segments
                         .iter()
@@ -171,11 +229,18 @@ impl Shared {
                         .and_then(|next| next.since),
                 })
                 .collect();
-            let drop = files_to_drop(&files, &retention, UnixMillis::now());
+            let (drop, bases) = let_go(
+                &files,
+                &catalogue.old_bases,
+                catalogue.base_lsn,
+                &retention,
+                UnixMillis::now(),
+            );
             let kept = &segments[drop..];
             let history = catalogue.manifest.history.iter();
             let dropped: Vec<String> = history
                 .filter(|entry| !kept.iter().any(|segment| segment.name == entry.name))
+                .filter(|entry| !bases.contains(&entry.name))
                 .map(|entry| entry.name.clone())
                 .collect();
             dropped
@@ -183,10 +248,11 @@ impl Shared {
         if dropped.is_empty() {
             return;
         }
-        self.catalogue
-            .lock()
-            .segments
-            .retain(|s| !dropped.contains(&s.name));
+        {
+            let mut catalogue = self.catalogue.lock();
+            catalogue.segments.retain(|s| !dropped.contains(&s.name));
+            catalogue.old_bases.retain(|b| !dropped.contains(&b.name));
+        }
         for name in &dropped {
             remove_log_file(self, name);
         }
@@ -205,11 +271,59 @@ mod tests {
 
     fn files(list: &[(u64, i64)]) -> Vec<HistoryFile> {
         list.iter()
-            .map(|&(bytes, until)| HistoryFile {
+            .zip(0..)
+            .map(|(&(bytes, until), index)| HistoryFile {
                 bytes,
+                start: Lsn(index * 100),
                 until: Some(UnixMillis(until)),
             })
             .collect()
+    }
+
+    fn files_to_drop(history: &[HistoryFile], retention: &Retention, now: UnixMillis) -> usize {
+        let_go(history, &[], Lsn::MAX, retention, now).0
+    }
+
+    #[test]
+    fn bases_stay_with_what_is_behind_them_and_within_the_limit() {
+        // Segments of 10 bytes begin at 0, 100, 200, 300; the present base stands for 400.
+        let history = files(&[(10, 0); 4]);
+        let kept = |list: &[(u64, u64)], limit| {
+            let bases: Vec<OldBase> = list
+                .iter()
+                .map(|&(lsn, bytes)| OldBase {
+                    name: lsn.to_string(),
+                    lsn: Lsn(lsn),
+                    bytes,
+                })
+                .collect();
+            let retention = Retention {
+                bytes: limit,
+                age: None,
+            };
+            let (dropped, names) = let_go(&history, &bases, Lsn(400), &retention, UnixMillis(1));
+            (dropped, names.join(" "))
+        };
+        assert_eq!(kept(&[(0, 5)], 45), (0, "0".into()));
+        // It has no room, or what is behind it has none.
+        assert_eq!(kept(&[(0, 5)], 44), (0, String::new()));
+        assert_eq!(kept(&[(0, 5)], 39), (1, String::new()));
+        // Newer ones come first, and take the room of what is older.
+        assert_eq!(kept(&[(0, 5), (200, 5)], 50), (0, "200 0".into()));
+        assert_eq!(kept(&[(0, 5), (200, 15)], 55), (0, "200".into()));
+        assert_eq!(kept(&[(0, 5), (200, 15)], 49), (1, "200".into()));
+        assert_eq!(kept(&[(0, 5), (200, 15)], 40), (2, "200".into()));
+        // One that is close to its neighbours, by its size or by the limit, goes; the oldest does not.
+        assert_eq!(kept(&[(0, 5), (200, 200)], 1000), (0, "0".into()));
+        assert_eq!(kept(&[(0, 5), (100, 5)], 1600), (0, "0".into()));
+        assert_eq!(
+            kept(&[(0, 5), (100, 5), (300, 5)], 600),
+            (0, "300 100 0".into())
+        );
+        // One that stands for what the present base stands for is of no use.
+        assert_eq!(kept(&[(400, 5)], 1000), (0, String::new()));
+        // Nor one that no segment goes on from.
+        assert_eq!(kept(&[(50, 5)], 1000), (0, String::new()));
     }
 
     #[test]
@@ -245,6 +359,7 @@ mod tests {
         assert_eq!(drop(&history, u64::MAX, 50_000), 0);
         let unknown = [HistoryFile {
             bytes: 1,
+            start: Lsn::ZERO,
             until: None,
         }];
         let retention = Retention {

@@ -19,6 +19,7 @@ use super::frame;
 use super::manifest::{Entry, FileKind, Manifest};
 use super::meta::SegmentIndex;
 use super::recovery::CREATING;
+use super::retention::OldBase;
 use super::segment::{self, FramedFrom, Prepared, SegmentInfo};
 use super::sums::{self, SealedFile};
 use super::sync::SyncPolicy;
@@ -444,13 +445,18 @@ impl Shared {
     }
 
     fn commit_base(&self, ticket: &RewriteTicket, base: WrittenFile) -> Result<(), RewriteError> {
-        let replaced: Vec<String> = {
+        let (replaced, old_base): (Vec<String>, Option<OldBase>) = {
             let catalogue = self.catalogue.lock();
+            let old_base = catalogue.manifest.base.as_ref().map(|base| OldBase {
+                name: base.name.clone(),
+                lsn: catalogue.base_lsn,
+                bytes: catalogue.base_bytes,
+            });
             let below = catalogue
                 .segments
                 .iter()
                 .filter(|s| s.end.is_some_and(|end| end <= ticket.cut));
-            below.map(|s| s.name.clone()).collect()
+            (below.map(|s| s.name.clone()).collect(), old_base)
         };
         self.replace_manifest(|manifest| {
             let old = manifest.base.replace(Entry {
@@ -475,7 +481,15 @@ impl Shared {
         })
         .map_err(io_error("replace the manifest"))?;
         let name = self.names.base(ticket.seq);
-        self.catalogue.lock().note_base(name, ticket.cut, base);
+        let mut catalogue = self.catalogue.lock();
+        catalogue.note_base(name, ticket.cut, base);
+        // Of use while a segment says that it goes on from there; the limits are `apply_retention`'s business.
+        let goes_on = |base: &OldBase| {
+            let mut segments = catalogue.segments.iter();
+            segments.any(|segment| segment.start == base.lsn && segment.is_ours())
+        };
+        let old_base = old_base.filter(goes_on);
+        catalogue.old_bases.extend(old_base);
         Ok(())
     }
 
@@ -574,6 +588,7 @@ impl Shared {
                 since: Some(segment.since),
             }];
             catalogue.indexes.clear();
+            catalogue.old_bases.clear();
             catalogue.note_base(self.names.base(ticket.seq), ticket.cut, base);
         }
         self.sync_point.switch(segment.file.clone(), written);

@@ -14,6 +14,7 @@ use crate::disk::{Disk, DiskLock, replace_file};
 use crate::log::frame::Replid;
 use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::SegmentIndex;
+use crate::log::retention::OldBase;
 use crate::log::rewrite::first_segment_bytes;
 use crate::log::ring::Ring;
 use crate::log::segment::{self, FramedFrom, INDEX_SUFFIX, Names, Prepared, SegmentInfo};
@@ -32,6 +33,8 @@ pub(in crate::log) struct Found {
     pub sealed: Vec<SealedFile>,
     /// Segments below the base, oldest first.
     pub kept: Vec<SegmentInfo>,
+    /// Bases of before that the first of them, or a later one, goes on from; oldest first.
+    pub old_bases: Vec<OldBase>,
     /// The increments.
     pub segments: Vec<SegmentInfo>,
     pub base_lsn: Lsn,
@@ -52,6 +55,7 @@ impl Found {
             manifest_id: 0,
             sealed: Vec::new(),
             kept: Vec::new(),
+            old_bases: Vec::new(),
             segments: Vec::new(),
             base_lsn: start,
             base_bytes: 0,
@@ -114,7 +118,10 @@ pub(super) fn finish(
         .increments
         .retain(|entry| !emptied.contains(&entry.name));
     found.indexes.retain(|(name, _)| !emptied.contains(name));
-    let is_kept = |entry: &Entry| found.kept.iter().any(|kept| kept.name == entry.name);
+    let is_kept = |entry: &Entry| {
+        found.kept.iter().any(|kept| kept.name == entry.name)
+            || found.old_bases.iter().any(|base| base.name == entry.name)
+    };
     let (history, superfluous): (Vec<Entry>, Vec<Entry>) =
         std::mem::take(&mut found.manifest.history)
             .into_iter()
@@ -200,6 +207,7 @@ pub(in crate::log) fn assemble(
             segments,
             base_lsn: found.base_lsn,
             base_bytes: found.base_bytes,
+            old_bases: found.old_bases,
             indexes: found.indexes,
             manifest_id: found.manifest_id,
             sealed: found.sealed,

@@ -87,16 +87,15 @@ impl Cut {
 }
 
 /// Gives files other names, durably: the log ends at `lsn`, before what they hold, and the next segment may get the name
-/// of one of them.
-pub(super) fn set_aside<'n>(
+/// of one of them. Returns their new names.
+pub(in crate::log) fn set_aside<'n>(
     disk: &dyn Disk,
     names: &Names,
     files: impl Iterator<Item = &'n String>,
     lsn: Lsn,
-) -> Result<(), OpenError> {
-    let mut any = false;
+) -> Result<Vec<PathBuf>, OpenError> {
+    let mut kept = Vec::new();
     for name in files {
-        any = true;
         let path = names.dir.join(name);
         let aside = free_name(disk, names.torn(name, lsn), None)?;
         disk.rename(&path, &aside).map_err(io_at(&path))?;
@@ -105,11 +104,12 @@ pub(super) fn set_aside<'n>(
             path.display(),
             aside.display()
         );
+        kept.push(aside);
     }
-    match any {
-        true => disk.sync_dir(&names.dir).map_err(io_at(&names.dir)),
-        false => Ok(()),
+    if !kept.is_empty() {
+        disk.sync_dir(&names.dir).map_err(io_at(&names.dir))?;
     }
+    Ok(kept)
 }
 
 /// `path`, or with a number at its end if something else has that name: what was kept once is not written over. A file

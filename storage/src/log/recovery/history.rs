@@ -1,9 +1,12 @@
 //! Finding what is left of the segments below the base.
 
+use std::path::Path;
+
 use crate::disk::{Disk, read_small_file};
 use crate::log::frame::{FrameHeader, HEADER_BYTES, Replid, SegmentHeader};
 use crate::log::manifest::{Entry, FileKind, Manifest};
 use crate::log::meta::{self, META_BYTES_MAX, SegmentIndex};
+use crate::log::retention::OldBase;
 use crate::log::scan::{FrameScan, Stop};
 use crate::log::segment::{FramedFrom, Names, SegmentInfo};
 use crate::log::sums::SealedFile;
@@ -50,6 +53,38 @@ pub(super) fn find(
     }
     kept.reverse();
     kept
+}
+
+/// The old bases that are as they were sealed, oldest first. `lsn` says which position one stands for, if it is of use.
+pub(super) fn find_bases(
+    disk: &dyn Disk,
+    names: &Names,
+    manifest: &Manifest,
+    sealed: &[SealedFile],
+    mut lsn: impl FnMut(&Path) -> Option<Lsn>,
+) -> Vec<OldBase> {
+    let mut bases = Vec::new();
+    for entry in &manifest.history {
+        if names.recognise(&entry.name) != Some((FileKind::Base, entry.seq)) {
+            continue;
+        }
+        let path = names.dir.join(&entry.name);
+        let Ok(Some(found)) = disk.metadata(&path) else {
+            continue;
+        };
+        let expected = sealed.iter().find(|file| file.name == entry.name);
+        if expected.is_some_and(|expected| expected.bytes != found.bytes) {
+            tracing::warn!("log: {} has changed and is let go", path.display());
+            continue;
+        }
+        bases.extend(lsn(&path).map(|lsn| OldBase {
+            name: entry.name.clone(),
+            lsn,
+            bytes: found.bytes,
+        }));
+    }
+    bases.sort_by_key(|base| base.lsn);
+    bases
 }
 
 /// Looks at one segment, which should end at `end`. The frames are read only if its index does not vouch for it.

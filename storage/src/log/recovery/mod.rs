@@ -67,6 +67,11 @@ pub trait ReplayTarget {
     /// Loads the base. `Err` stops the start.
     fn load_base(&mut self, path: &Path) -> Result<BaseLoaded, ReplayError>;
 
+    /// The position that a base of before says it stands for. `None` if it does not say, or nobody wants to know.
+    fn base_lsn(&mut self, _path: &Path) -> Option<Lsn> {
+        None
+    }
+
     /// A new file begins: its commands start in database 0.
     fn begin_file(&mut self) {}
 

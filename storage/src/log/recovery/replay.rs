@@ -39,7 +39,7 @@ pub(in crate::log) struct ReadThrough {
     pub base_bytes: u64,
     pub end: Lsn,
     /// Later segments with data that the manifest does not name, which is accepted.
-    unlisted: Vec<String>,
+    pub unlisted: Vec<String>,
 }
 
 /// Reads a log for a start, or for whoever only wants to know what is there.
@@ -151,6 +151,11 @@ impl<'a> Recovery<'a> {
         let kept = history::find(self.disk, self.names, &manifest, base_lsn, sealed, |id| {
             self.replid.is_none_or(|ours| ours == *id) || self.knows(id)
         });
+        let target = &mut *self.target;
+        let old_bases = history::find_bases(self.disk, self.names, &manifest, sealed, |path| {
+            let said = target.base_lsn(path)?;
+            kept.iter().any(|kept| kept.start == said).then_some(said)
+        });
         self.report.end = lsn;
         let replid = self
             .options
@@ -162,6 +167,7 @@ impl<'a> Recovery<'a> {
             manifest_id,
             sealed: std::mem::take(&mut self.sealed),
             kept,
+            old_bases,
             segments: std::mem::take(&mut self.segments),
             base_lsn,
             base_bytes,
