@@ -44,6 +44,7 @@ pub fn engine_settings(config: &Config) -> Settings {
             .iter()
             .map(|rule| (rule.seconds, rule.changes))
             .collect(),
+        stop_writes_on_save_error: config.stop_writes_on_bgsave_error,
         auto_rewrite_percentage: config.auto_aof_rewrite_percentage,
         auto_rewrite_size_min: config.auto_aof_rewrite_min_size,
         ..Settings::default()

@@ -78,6 +78,30 @@ fn with_the_log_on_the_rdb_file_is_written_at_the_end_only_if_asked_for() {
 }
 
 #[test]
+fn without_a_log_writes_are_refused_after_a_snapshot_that_failed() {
+    let server = start(&[("save", "3600 1"), ("appendonly", "no")]);
+    let mut client = server.client();
+    client.ok("SET key 1");
+    // The file cannot take the place of a directory.
+    let in_the_way = server.data_dir().join("dump.rdb");
+    std::fs::create_dir(&in_the_way).expect("a directory");
+    assert!(call(&mut client, "SAVE").is_error());
+    assert!(error(call(&mut client, "SET key 2")).starts_with("MISCONF "));
+    assert_eq!(client.ok("GET key").text(), "1");
+    client.ok("CONFIG SET stop-writes-on-bgsave-error no");
+    client.ok("SET key 2");
+    client.ok("CONFIG SET stop-writes-on-bgsave-error yes");
+    assert!(call(&mut client, "SET key 3").is_error());
+    client.call(&["CONFIG", "SET", "save", ""]);
+    client.ok("SET key 3");
+    client.call(&["CONFIG", "SET", "save", "3600 1"]);
+    assert!(call(&mut client, "SET key 4").is_error());
+    std::fs::remove_dir(&in_the_way).expect("removed");
+    client.ok("SAVE");
+    client.ok("SET key 4");
+}
+
+#[test]
 fn a_shutdown_that_waits_is_called_off() {
     let server = start(&[]);
     let (mut ending, mut other) = (server.client(), server.client());

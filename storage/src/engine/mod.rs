@@ -179,6 +179,10 @@ impl Shared {
     }
 }
 
+/// Why nothing is written while there is no log, and no RDB file either.
+const SAVE_FAILED: &str = "The append-only log is off and the last RDB snapshot failed, so nothing keeps what is written. \
+    Commands that may modify the data set are refused (stop-writes-on-bgsave-error); the server's log says why it failed.";
+
 impl Engine {
     /// Opens a data directory: loads what it holds, and keeps it from then on.
     ///
@@ -337,6 +341,12 @@ impl Engine {
     pub fn may_write(&self) -> MayWrite {
         let log = self.shared.log.load();
         let Some(log) = log.as_ref() else {
+            if self.shared.persistence.save_failed.load(Ordering::Relaxed) {
+                let settings = self.shared.settings.load();
+                if settings.stop_writes_on_save_error && !settings.save_rules.is_empty() {
+                    return MayWrite::Refused(CommandError::Other("MISCONF", SAVE_FAILED.into()));
+                }
+            }
             let beginning = self.shared.beginning.load();
             return match beginning.as_ref().filter(|log| log.pressure()) {
                 Some(log) => {

@@ -6,7 +6,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -109,6 +109,8 @@ impl SnapshotMemoryInfo {
 /// State of the snapshots of one engine.
 pub(super) struct Persistence {
     state: Mutex<State>,
+    /// The last attempt to write the RDB file failed.
+    pub save_failed: AtomicBool,
 }
 
 struct State {
@@ -163,6 +165,7 @@ impl Persistence {
                 rewrite_scheduled: false,
                 save_scheduled: false,
             }),
+            save_failed: AtomicBool::new(false),
         }
     }
 
@@ -228,6 +231,7 @@ impl Persistence {
         match running.kind {
             SnapshotKind::Save => {
                 state.info.last_save_ok = ok;
+                self.save_failed.store(!ok, Ordering::Relaxed);
                 state.info.last_save_took = took;
                 if ok {
                     state.info.last_save = UnixMillis::now();

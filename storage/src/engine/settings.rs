@@ -106,6 +106,8 @@ pub struct Settings {
     pub rdb_key_delay: Duration,
     /// When the RDB file is written by itself: after so many seconds if there were so many changes.
     pub save_rules: Vec<(u64, u64)>,
+    /// Without a log, refuse writes while there are such rules and the RDB file could not be written.
+    pub stop_writes_on_save_error: bool,
     /// Compact the log when it has grown by this many percent since the last time; 0: never.
     pub auto_rewrite_percentage: u32,
     /// Do not compact a log of fewer bytes by itself.
@@ -139,6 +141,7 @@ impl Default for Settings {
             rdb_name: "dump.rdb".into(),
             rdb_key_delay: Duration::ZERO,
             save_rules: Vec::new(),
+            stop_writes_on_save_error: false,
             auto_rewrite_percentage: 100,
             auto_rewrite_size_min: 64 << 20,
             verify_checksums: true,
