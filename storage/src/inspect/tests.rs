@@ -308,6 +308,47 @@ fn spoilt_directories_are_judged_as_a_start_does() {
     });
 }
 
+/// Whatever was done to the files: a repair that reports success leaves a directory that starts, and ends where it said.
+#[test]
+fn spoilt_directories_that_were_repaired_start() {
+    let original = data();
+    let names: Vec<String> = contents(original.path())
+        .into_keys()
+        .filter_map(|path| Some(path.file_name()?.to_str()?.to_owned()))
+        .filter(|name| name.starts_with("appendonly.aof"))
+        .collect();
+    let repaired = std::sync::atomic::AtomicUsize::new(0);
+    rounds(40, |rng| {
+        let dir = copy(original.path());
+        let name = &names[rng.random_range(0..names.len())];
+        let path = file(dir.path(), name);
+        match rng.random_range(0..6) {
+            0 => fs::remove_file(&path).unwrap(),
+            1 => fs::write(&path, b"").unwrap(),
+            _ => change(&path, |bytes| spoil(bytes, rng)),
+        }
+        let found = survey_of(dir.path());
+        let Ok(done) = repair_log(&disk(), &found, &mut |_| {}) else {
+            // What cannot be repaired does not start either.
+            assert!(open(dir.path()).is_err(), "{name}");
+            return;
+        };
+        repaired.fetch_add(
+            usize::from(!done.steps.is_empty()),
+            std::sync::atomic::Ordering::Relaxed,
+        );
+        let engine = open(dir.path()).unwrap_or_else(|error| panic!("{name}: {done:?}: {error}"));
+        let report = engine.log().unwrap().recovery_report().clone();
+        assert_eq!(
+            (report.end, report.cut),
+            (done.end, None),
+            "{name}: {done:?}"
+        );
+        close(engine);
+    });
+    assert!(repaired.into_inner() > 5);
+}
+
 #[test]
 fn files_without_a_log_are_surveyed_on_their_own() {
     let dir = tempfile::tempdir().unwrap();

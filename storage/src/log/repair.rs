@@ -140,13 +140,36 @@ impl Repair<'_> {
                 unlisted,
                 ..
             }) => {
-                if let Some(cut) = recovery.cut.take() {
+                let cut = recovery.cut.take();
+                // Of a segment that was cut at its very beginning nothing is left that a start would accept.
+                let nothing_left = cut.is_some()
+                    && recovery
+                        .segments
+                        .last()
+                        .is_some_and(|last| last.end == Some(last.start));
+                if let Some(cut) = cut {
                     let cut = cut.make(self.disk, &self.names, &mut manifest, &opened)?;
                     self.steps.push(RepairStep::Cut(cut));
                 }
                 if !unlisted.is_empty() {
                     let reason = "the manifest does not name them".into();
                     self.set_aside(&unlisted, end, reason)?;
+                }
+                // Accepted by a start that accepts losses, which goes on in its place, but by no other.
+                let last = manifest.increments.last().map(|last| last.name.clone());
+                if let Some(name) = last
+                    && manifest.base.is_some()
+                    && (manifest.checked || !self.steps.is_empty())
+                {
+                    let path = self.names.dir.join(&name);
+                    let found = self.disk.metadata(&path).map_err(io_at(&path))?;
+                    if nothing_left || found.is_some_and(|found| found.bytes == 0) {
+                        manifest.increments.pop();
+                        let path = self.names.manifest();
+                        replace_file(self.disk, &path, &manifest.encode()).map_err(io_at(&path))?;
+                        self.set_aside(&[name], end, "nothing is left of the last segment".into())?;
+                        return Ok(None);
+                    }
                 }
                 Ok(Some((base_lsn, end)))
             }
