@@ -1,11 +1,12 @@
 //! What a file holds: an RDB walked through and counted, commands counted.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::command;
-use crate::disk::Disk;
+use crate::disk::{Disk, DiskFile};
 use crate::engine::LSN_FIELD;
 use crate::log::{BaseLoaded, ReplayError, ReplayTarget};
 use crate::rdb::{self, Checksum, LoadOptions, LoadTarget, Meta, RdbError, Refused};
@@ -193,10 +194,7 @@ pub(crate) fn read_rdb_header(disk: &dyn Disk, path: &Path) -> BaseOutcome {
         what: format!("it cannot be read: {error}"),
     };
     let file = disk.open(path).map_err(unreadable)?;
-    let view = file
-        .len()
-        .and_then(|bytes| file.view(bytes))
-        .map_err(unreadable)?;
+    let mut reader = BufReader::new(FileReader { file, position: 0 });
     let mut header = HeaderOnly {
         counter: RdbCounter {
             found: RdbContents::default(),
@@ -211,7 +209,7 @@ pub(crate) fn read_rdb_header(disk: &dyn Disk, path: &Path) -> BaseOutcome {
         limits: &Limits::default(),
         verify_checksum: false,
     };
-    let outcome = rdb::load_slice(&view, &options, &mut header);
+    let outcome = rdb::load_stream(&mut reader, &options, &mut header);
     let (ended, counter) = (header.ended, header.counter);
     match outcome {
         Err(error) if !ended => Err(damage(&error)),
@@ -219,6 +217,20 @@ pub(crate) fn read_rdb_header(disk: &dyn Disk, path: &Path) -> BaseOutcome {
             lsn: counter.found.lsn.or(counter.offset),
             ..counter.found
         }),
+    }
+}
+
+/// A file, read from its beginning.
+struct FileReader {
+    file: Box<dyn DiskFile>,
+    position: u64,
+}
+
+impl Read for FileReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buf, self.position)?;
+        self.position += count as u64;
+        Ok(count)
     }
 }
 
