@@ -26,6 +26,8 @@
 //! * `ts`: wall clock when the frame was formed, milliseconds since 1970.
 //! * `sync`: the durable LSN at that time. A bad frame at `b` with a later frame whose `sync` is above `b` is damage to
 //!   data that was safe; without one it is a tail that was never synced.
+//! * A *mark* is a frame with `len=0` and `sync` = `lsn` behind the last frame, written after a sync that nothing was written
+//!   behind and when the log is closed. Until a later frame says so, only a mark shows that the last ones were durable.
 //! * A note is Redis's annotation of time (`aof-timestamp-enabled`). It is no more than `ts` of the frame behind it, in
 //!   seconds, and is refused if it says anything else: so it is covered by that frame's checksum.
 //!

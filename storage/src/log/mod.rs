@@ -417,6 +417,18 @@ impl Shared {
         }
     }
 
+    /// After a sync that nothing was written behind: leaves word of it in the segment.
+    fn mark_durable(&self) {
+        // Who is at the writer writes a frame that says so.
+        let Some(mut writer) = self.writer.try_lock() else {
+            return;
+        };
+        let is_rest = !self.marks.is_failed() && !self.sync_point.is_running();
+        if is_rest && let Err(e) = writer.mark_durable(self.marks.durable()) {
+            self.fail(Failure::write("write to the segment", &e));
+        }
+    }
+
     /// Asks for the next segment when this one is past half. True when it is time to roll.
     fn watch_segment_size(&self, writer: &Writer) -> bool {
         let used = writer.segment.position;
@@ -931,10 +943,10 @@ impl Log {
         if let Some(failure) = shared.marks.failure() {
             return Err(failure);
         }
+        let marked = writer.mark_durable(shared.marks.durable());
         let segment = &writer.segment;
-        let cut = segment
-            .file
-            .set_len(segment.end_position())
+        let cut = marked
+            .and_then(|()| segment.file.set_len(segment.end_position()))
             .and_then(|()| segment.file.sync_all());
         shared.write_pending_indexes();
         shared.write_pending_sums();

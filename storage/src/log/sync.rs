@@ -323,6 +323,7 @@ fn sync_thread(shared: &Shared) {
             last = Instant::now();
             if sync_once(shared) {
                 shared.marks.notify();
+                shared.mark_durable();
             }
         }
     }

@@ -161,6 +161,57 @@ fn closed_log_replays_every_record() {
     assert_eq!(log.durable(), log.appended());
 }
 
+/// Flips a bit of the first record in a log's only segment, and says whether a start then refuses.
+fn is_refused_with_a_flipped_bit(dir: &Path) -> bool {
+    let path = increment(dir, 1);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let at = memchr::memmem::find(&bytes, b"first").unwrap();
+    bytes[at] ^= 1;
+    std::fs::write(&path, bytes).unwrap();
+    match open_with(dir, options()) {
+        Err(OpenError::Corrupt(_)) => true,
+        Err(other) => panic!("{other}"),
+        Ok(_) => false,
+    }
+}
+
+/// What the log has written last was durable, and no later frame says so: only the mark behind it does.
+#[test]
+fn damage_after_a_clean_end_or_a_rest_is_no_torn_write() {
+    for policy in [SyncPolicy::Always, SyncPolicy::EverySec, SyncPolicy::No] {
+        let dir = tempfile::tempdir().unwrap();
+        let log = create_with(
+            Arc::new(RealDisk),
+            dir.path(),
+            LogOptions {
+                policy,
+                ..options()
+            },
+        );
+        let end = log.appender().append(0, &[&set("first", "value")]);
+        log.wait_written(end).unwrap();
+        log.close().unwrap();
+        assert!(is_refused_with_a_flipped_bit(dir.path()), "{policy:?}");
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let log = create_with(
+        Arc::new(RealDisk),
+        dir.path(),
+        LogOptions {
+            policy: SyncPolicy::EverySec,
+            max_unsynced: Duration::from_millis(10),
+            ..options()
+        },
+    );
+    let end = log.appender().append(0, &[&set("first", "value")]);
+    log.wait_durable(end).unwrap();
+    while log.shared.writer.lock().segment.marked < end {
+        std::thread::yield_now();
+    }
+    log.abandon();
+    assert!(is_refused_with_a_flipped_bit(dir.path()));
+}
+
 #[test]
 fn killed_process_loses_nothing_written() {
     let dir = tempfile::tempdir().unwrap();

@@ -55,6 +55,8 @@ pub(super) struct ActiveSegment {
     indexed_to: u64,
     /// The last second that was annotated.
     noted: Option<i64>,
+    /// Up to here it says that it is durable, behind its last frame.
+    pub marked: Lsn,
 }
 
 impl ActiveSegment {
@@ -107,6 +109,7 @@ impl ActiveSegment {
             index: Vec::new(),
             indexed_to: 0,
             noted: None,
+            marked: framed.lsn,
         })
     }
 
@@ -136,7 +139,8 @@ impl ActiveSegment {
     }
 
     fn note_frame(&mut self, header: &FrameHeader, at: u64) {
-        if self.index.is_empty() || at >= self.indexed_to + INDEX_STEP_BYTES {
+        // Nothing is looked for in a mark.
+        if self.index.is_empty() || header.len > 0 && at >= self.indexed_to + INDEX_STEP_BYTES {
             self.index.push(IndexEntry {
                 lsn: header.lsn.0,
                 ts: header.ts.0,
@@ -200,6 +204,33 @@ impl Writer {
         self.open_frame
             .as_ref()
             .map_or(self.consumer.tail(), |open| open.start)
+    }
+
+    /// Leaves word behind the last frame that all of it is durable: otherwise only the next frame would say so, and
+    /// until there is one damage to what was synced last could not be told from a torn write. The mark is an empty
+    /// frame. It need not be durable itself.
+    pub(super) fn mark_durable(&mut self, durable: Lsn) -> io::Result<()> {
+        let is_news = self.segment.marked < durable && !self.segment.index.is_empty();
+        if self.open_frame.is_some() || self.consumer.tail() != durable || !is_news {
+            return Ok(());
+        }
+        let mut header = FrameHeader {
+            lsn: durable,
+            len: 0,
+            crc: 0,
+            ts: frame::clamp_ts(UnixMillis::now()),
+            sync: durable,
+        };
+        header.crc = FrameSum::after(self.segment.crc).finish(&header);
+        let at = self.segment.position;
+        self.buffer.clear();
+        self.buffer.extend_from_slice(&header.encode());
+        frame::push_tail_comment(&mut self.buffer, at + FRAME_BYTES as u64);
+        self.segment.block_head = None;
+        self.segment.file.write_all_at(&self.buffer, at)?;
+        self.segment.note_frame(&header, at);
+        self.segment.marked = durable;
+        Ok(())
     }
 
     /// Goes on in another segment, which begins where this one ends.
