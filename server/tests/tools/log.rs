@@ -512,8 +512,10 @@ fn restore_by_time_and_from_a_copy_of_an_older_snapshot() {
         .join("appendonlydir")
         .join(named(&report, "segment").remove(0));
     let mut bytes = fs::read(&segment).unwrap();
-    let place = bytes.len() - 10;
-    bytes[place] ^= 1;
+    let record = bytes
+        .windows(9)
+        .rposition(|bytes| bytes == b"$1\r\n3\r\n#F");
+    bytes[record.expect("the last value, and the mark behind it") + 4] ^= 1;
     fs::write(segment, bytes).unwrap();
     let end = last["end_lsn"].to_string();
     let full = vacant();

@@ -223,7 +223,8 @@ fn first_segment(log: &LogFiles, from: Option<Place>) -> Result<(SegmentStart, L
     // Other servers' segments do not say where they begin: where the one before ends, which the reading finds out.
     let starts = |segment: &SegmentStart| match from {
         Some(Place::Lsn(from)) => segment.header.is_some_and(|(_, lsn)| lsn <= from),
-        Some(Place::Time(from)) => segment.since.is_some_and(|since| since <= from),
+        // Several may begin within a millisecond, and what is looked for be in the first of them.
+        Some(Place::Time(from)) => segment.since.is_some_and(|since| since < from),
         None => false,
     };
     let chosen = segments.iter().rposition(starts).unwrap_or(0);
