@@ -426,7 +426,8 @@ fn find(log: &LogFiles, from: Lsn, words: &[Vec<u8>]) -> Result<Vec<Match>, Rest
         }
         if command.begins_with(words) {
             let lsn = transaction.unwrap_or(command.lsn);
-            matches.retain(|other| other.lsn != lsn);
+            // They come in order: of one transaction the last one counts.
+            matches.pop_if(|last| last.lsn == lsn);
             matches.push(Match {
                 lsn,
                 time: command.time,

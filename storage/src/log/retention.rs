@@ -14,6 +14,7 @@
 //! changes, when a segment is sealed, and about every [`CHECK_INTERVAL`]. A file of history that is missing or damaged
 //! does not stop a start: nothing of the data is in it. It ends the history there.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use super::rewrite::remove_log_file;
@@ -169,14 +170,10 @@ impl Log {
 impl super::Catalogue {
     /// The segments below the base, oldest first.
     fn history(&self) -> &[SegmentInfo] {
-        let count = self
-            .segments
-            .iter()
-            .take_while(|segment| {
-                let named = |kept: &super::manifest::Entry| kept.name == segment.name;
-                self.manifest.history.iter().any(named)
-            })
-            .count();
+        let entries = self.manifest.history.iter();
+        let named: HashSet<&str> = entries.map(|entry| entry.name.as_str()).collect();
+        let is_kept = |segment: &&SegmentInfo| named.contains(segment.name.as_str());
+        let count = self.segments.iter().take_while(is_kept).count();
         &self.segments[..count]
     }
 }
@@ -217,15 +214,16 @@ impl Shared {
             let segments = catalogue.history();
             // Whatever stands before a file that cannot be read by position is of no use.
             let usable = segments.iter().rev().take_while(|s| s.is_ours()).count();
-            let segments = &segments[segments.len() - usable..];
+            let first = segments.len() - usable;
+            let segments = &segments[first..];
             let files: Vec<HistoryFile> = (0..segments.len())
                 .map(|index| HistoryFile {
                     bytes: segments[index].bytes,
                     start: segments[index].start,
                     until: catalogue
                         .segments
-                        .iter()
-                        .find(|next| Some(next.start) == segments[index].end)
+                        .get(first + index + 1)
+                        .filter(|next| Some(next.start) == segments[index].end)
                         .and_then(|next| next.since),
                 })
                 .collect();
@@ -236,11 +234,14 @@ impl Shared {
                 &retention,
                 UnixMillis::now(),
             );
-            let kept = &segments[drop..];
+            let kept: HashSet<&str> = segments[drop..]
+                .iter()
+                .map(|segment| segment.name.as_str())
+                .chain(bases.iter().map(String::as_str))
+                .collect();
             let history = catalogue.manifest.history.iter();
-            let dropped: Vec<String> = history
-                .filter(|entry| !kept.iter().any(|segment| segment.name == entry.name))
-                .filter(|entry| !bases.contains(&entry.name))
+            let dropped: HashSet<String> = history
+                .filter(|entry| !kept.contains(entry.name.as_str()))
                 .map(|entry| entry.name.clone())
                 .collect();
             dropped
